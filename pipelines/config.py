@@ -1,0 +1,326 @@
+"""Configuration: frozen sections, read once by an entrypoint, never by a step.
+
+Precedence: section defaults < YAML file < environment `TANDEM_SECTION__FIELD` < explicit overrides
+(command-line flags or DAG parameters). Unknown keys are errors that name the key. Secrets live only in the
+environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = REPOSITORY / "configs" / "default.yaml"
+DEFAULT_HOME = REPOSITORY / ".tandem"
+MOVIELENS_SIZES = ("100k", "1m", "20m", "32m")
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; a misspelt key is refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SyntheticConfig(Section):
+    """The built-in generator. Only these values and the seed decide its rows."""
+
+    num_events: int = Field(250_000, ge=100, description="events made")
+    num_users: int = Field(5_000, ge=10, description="users")
+    num_items: int = Field(2_000, ge=10, description="items")
+    num_days: int = Field(90, ge=4, description="days the events span")
+    end: str = Field("2025-06-30T00:00:00Z", description="the moment after the last event")
+
+
+class SourceConfig(Section):
+    """Where raw rows come from."""
+
+    kind: Literal["synthetic", "movielens", "csv", "parquet"] = Field(
+        "synthetic", description="where raw rows come from"
+    )
+    size: Literal["100k", "1m", "20m", "32m"] | None = Field(
+        None, description="MovieLens size to download without `path`"
+    )
+    path: Path | None = Field(None, description="folder (MovieLens) or folder of the mapped files (csv, parquet)")
+    mapping: Path | None = Field(None, description="YAML file that maps csv or parquet columns to Tandem's")
+    delay_seconds: float = Field(0.0, ge=0, description="how long after its event a row of this source becomes known")
+    synthetic: SyntheticConfig = SyntheticConfig()
+
+
+class ValidationConfig(Section):
+    """When a raw partition is stopped rather than cleaned."""
+
+    max_quarantined_share: float = Field(
+        0.05, ge=0, le=1, description="share of rows set aside above which the partition is refused"
+    )
+    min_events: int = Field(1, ge=1, description="events a partition must have")
+    max_volume_ratio: float = Field(20.0, gt=1, description="events a day against the lake's mean, either way")
+    max_value_shift: float = Field(1.0, gt=0, description="mean value against the lake's, in its standard deviations")
+    min_value: float = Field(-1e12, description="smallest legal `value`")
+    max_value: float = Field(1e12, description="largest legal `value`")
+    max_report_rows: int = Field(20, ge=1, description="examples of a broken rule shown in the report")
+
+
+class FeatureConfig(Section):
+    """How features are computed."""
+
+    history_length: int = Field(20, ge=1, le=200, description="recent items kept in order")
+    seen_length: int = Field(5_000, ge=1, description="items remembered as seen, newest first")
+    taste_length: int = Field(10, ge=1, description="categories kept in a user's taste")
+    memory_limit: str = Field("2GB", description="DuckDB's budget; it spills to disk above")
+    threads: int = Field(2, ge=1, description="DuckDB's threads")
+
+
+class SplitConfig(Section):
+    """Global temporal split of the labels, by share of events in time order."""
+
+    validation_share: float = Field(
+        0.05, gt=0, lt=0.5, description="share of labels, in time order, before the test part"
+    )
+    test_share: float = Field(0.10, gt=0, lt=0.5, description="newest share of labels")
+    max_train_rows: int = Field(2_000_000, ge=100, description="newest labels kept for training")
+
+
+class RetrievalConfig(Section):
+    """The two-tower model."""
+
+    embedding_dim: int = Field(64, ge=4, description="length of query and item vectors")
+    hidden_units: tuple[int, ...] = Field((128,), description="layers of each tower")
+    feature_dim: int = Field(16, ge=1, description="length of user, attribute, category, device and word embeddings")
+    num_oov_buckets: int = Field(8, ge=1, description="buckets for ids unknown at training")
+    temperature: float = Field(0.07, gt=0, description="of the softmax")
+    learning_rate: float = Field(0.003, gt=0, description="Adam's step at the start")
+    batch_size: int = Field(1024, ge=8, description="also the number of in-batch negatives")
+    epochs: int = Field(4, ge=1, description="at most")
+    max_examples: int = Field(2_000_000, ge=1, description="labels seen over all epochs; at least one epoch is run")
+    patience: int = Field(2, ge=1, description="epochs without gain before training ends")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of units left out while training")
+    user_dropout: float = Field(0.3, ge=0, lt=1, description="share of user ids replaced by an unseen one in training")
+    item_dropout: float = Field(0.05, ge=0, lt=1, description="share of item ids replaced by an unseen one in training")
+    earlier_share: float = Field(
+        0.3, ge=0, le=1, description="share of labels seen from an earlier state of their user"
+    )
+    earlier_longest: int = Field(20, ge=0, description="how many labels back such a state may be")
+    num_periods: int = Field(20, ge=1, description="stretches of time; the negatives of a label are of its own")
+    num_hard_negatives: int = Field(0, ge=0, description="mined negatives a label; 0 is none")
+    max_text_tokens: int = Field(8, ge=0, description="words of title and text used; 0 is none")
+    min_positive_value: float | None = Field(
+        None, description="labels below this value are not positives; None keeps all"
+    )
+
+
+class RankingConfig(Section):
+    """The deep-and-cross network."""
+
+    num_queries: int = Field(12_000, ge=10, description="queries the model is trained on")
+    num_candidates: int = Field(24, ge=2, description="candidates a training query")
+    retrieved_share: float = Field(
+        0.7, ge=0, le=1, description="share of candidates taken from retrieval; rest by popularity"
+    )
+    num_retrieved: int = Field(
+        200, ge=2, description="length of the list the candidates are sampled from, as in serving"
+    )
+    max_text_tokens: int = Field(8, ge=0, description="words of title and text used; 0 is none")
+    num_oov_buckets: int = Field(8, ge=1, description="buckets for ids unknown at training")
+    embedding_dim: int = Field(16, ge=2, description="length of categorical embeddings")
+    num_cross_layers: int = Field(2, ge=0, description="layers that multiply features")
+    hidden_units: tuple[int, ...] = Field((64, 32), description="layers of the deep part")
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of units left out while training")
+    item_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids replaced by an unseen one in training")
+    value_weight: float = Field(0.1, ge=0, description="weight of the expected value's loss")
+    learning_rate: float = Field(0.006, gt=0, description="Adam's step at the start")
+    batch_size: int = Field(4096, ge=8, description="pairs a step")
+    epochs: int = Field(4, ge=1, description="at most")
+    patience: int = Field(2, ge=1, description="epochs without gain before training ends")
+
+
+class EvaluationConfig(Section):
+    """The holdout protocol: full ranking over the corpus, seen items removed, ties counted worst case."""
+
+    ks: tuple[int, ...] = Field((5, 10, 20, 50), description="cut-offs of recall, NDCG and the rest")
+    max_users: int = Field(3_000, ge=1, description="users measured; more are sampled")
+    metric: str = Field("ndcg_at_10", description="the metric that is compared and gets an interval")
+    num_candidates: int = Field(200, ge=1, description="retrieved before ranking, as in serving")
+
+
+class IndexConfig(Section):
+    """The nearest-neighbour index."""
+
+    brute_force_below: int = Field(5_000, ge=1, description="corpora smaller than this are searched exactly")
+    num_queries: int = Field(1_000, ge=1, description="real queries on which the index is compared with exact search")
+    recall_k: int = Field(50, ge=1, description="neighbours compared")
+    min_recall: float = Field(0.95, ge=0, le=1, description="floor below which the index fails")
+
+
+class PromotionConfig(Section):
+    """When a release may become champion."""
+
+    metric: str = Field("ndcg_at_10", description="of the holdout")
+    max_regression: float = Field(0.02, ge=0, description="relative loss against the champion that is still promoted")
+    min_lift_over_popularity: float = Field(0.0, description="relative gain over popularity that is required")
+    serving_timeout_seconds: float = Field(
+        60.0, gt=0, description="how long serving may take to answer from the release"
+    )
+
+
+class RulesConfig(Section):
+    """Business rules a release carries."""
+
+    exclude_seen: bool = Field(True, description="leave out what the user has seen")
+    max_per_category: int | None = Field(None, ge=1, description="items of one category in an answer; none is no limit")
+    blocked_items: tuple[str, ...] = Field((), description="items never shown")
+
+
+class PortsConfig(Section):
+    """Where the three interfaces listen on this machine."""
+
+    airflow: int = Field(8080, ge=1, le=65535, description="Airflow's interface")
+    mlflow: int = Field(5000, ge=1, le=65535, description="MLflow's interface")
+    serving: int = Field(8000, ge=1, le=65535, description="the serving component")
+
+
+class ServicesConfig(Section):
+    """Addresses of other components. Empty values mean the embedded profile's local ones."""
+
+    mlflow_uri: str = Field("", description="tracking server; empty: the embedded one")
+    serving_url: str = Field("", description="serving; empty: the embedded one")
+    lake_uri: str = Field("", description="folder or object-store prefix; empty: below home")
+    feature_store_yaml: str = Field("", description="feature_repo yaml of the profile; empty: embedded")
+
+
+class Config(Section):
+    """All of it."""
+
+    home: Path = DEFAULT_HOME
+    dataset: str = Field("", pattern=r"^[a-z0-9][a-z0-9-]*$|^$", description="namespace of lake, features and runs")
+    seed: int = 7
+    source: SourceConfig = SourceConfig()
+    validation: ValidationConfig = ValidationConfig()
+    features: FeatureConfig = FeatureConfig()
+    split: SplitConfig = SplitConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    ranking: RankingConfig = RankingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    rules: RulesConfig = RulesConfig()
+    ports: PortsConfig = PortsConfig()
+    services: ServicesConfig = ServicesConfig()
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Tracking server: the configured one, or the embedded server's address."""
+        return self.services.mlflow_uri or f"http://127.0.0.1:{self.ports.mlflow}"
+
+    @property
+    def serving_url(self) -> str:
+        """Serving component: the configured one, or the embedded one's address."""
+        return self.services.serving_url or f"http://127.0.0.1:{self.ports.serving}"
+
+    @property
+    def lake_uri(self) -> str:
+        """Root of this dataset's lake tables."""
+        return f"{self.services.lake_uri or self.home / 'lake'}/{self.dataset}"
+
+
+def load_config(file: Path | str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Resolve the configuration.
+
+    Args:
+        file: YAML file; None reads `configs/default.yaml`.
+        overrides: dotted key -> value, such as `{"source.kind": "movielens"}`. None values are ignored.
+
+    Raises:
+        ConfigError: the file is missing or malformed, or a key or value is not legal; the message names it.
+    """
+    values = _read_yaml(Path(file) if file else DEFAULT_CONFIG)
+    for key, value in environment_settings().items():
+        _assign(values, key, value)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _assign(values, key, value)
+    source = values.get("source") or {}
+    values["dataset"] = values.get("dataset") or _default_dataset(source)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def source_overrides(name: str, data: str | None = None, mapping: str | None = None) -> dict[str, Any]:
+    """Turn a source's short name into overrides.
+
+    Args:
+        name: `synthetic`, `movielens-100k`, `movielens-1m`, `movielens-20m`, `movielens-32m`, `csv` or `parquet`.
+        data: folder with its files; optional for synthetic and MovieLens.
+        mapping: mapping file of a csv or parquet source.
+
+    Raises:
+        ConfigError: the name is unknown, or a csv or parquet source has no folder.
+    """
+    kind, _, size = name.partition("-")
+    known = ["synthetic", *(f"movielens-{s}" for s in MOVIELENS_SIZES), "csv", "parquet"]
+    if name not in known:
+        raise ConfigError(f"source {name!r} is unknown; expected one of {', '.join(known)}")
+    if kind in ("csv", "parquet") and not data:
+        raise ConfigError(f"source {name!r} needs a folder; pass DATA=<folder> to make, or --data <folder>")
+    absolute = {"source.path": data, "source.mapping": mapping}
+    return {
+        "source.kind": kind,
+        "source.size": size or None,
+        **{k: str(Path(v).resolve()) for k, v in absolute.items() if v},
+    }
+
+
+def _default_dataset(source: Mapping[str, Any]) -> str:
+    kind, size = source.get("kind", "synthetic"), source.get("size")
+    return f"{kind}-{size}" if size else str(kind)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"configuration file {path} does not exist; pass --config with an existing YAML file"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"configuration file {path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"configuration file {path} holds {type(values).__name__}; expected sections such as `source:`"
+        )
+    return values
+
+
+def environment_settings() -> dict[str, Any]:
+    """Return dotted key -> parsed value of every `TANDEM_SECTION__FIELD`, `TANDEM_HOME` and `TANDEM_DATASET`."""
+    import yaml
+
+    found: dict[str, Any] = {}
+    for name, text in sorted(os.environ.items()):
+        if name in ("TANDEM_HOME", "TANDEM_DATASET") and text:
+            found[name.removeprefix("TANDEM_").lower()] = text
+        elif name.startswith("TANDEM_") and "__" in name and not name.startswith("TANDEM_SERVING__"):
+            found[name.removeprefix("TANDEM_").lower().replace("__", ".")] = yaml.safe_load(text)
+    return found
+
+
+def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, field = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"configuration key {dotted!r}: {section!r} is a value, not a section")
+    values[field] = value
+
+
+def _explain(error: ValidationError) -> str:
+    problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e.get('input')!r})" for e in error.errors()]
+    return f"configuration is not valid: {'; '.join(problems)}. See pipelines/config.py for the legal keys"

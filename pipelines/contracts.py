@@ -1,0 +1,191 @@
+"""What crosses a boundary: references between steps, and the names of columns.
+
+Every class is a frozen, JSON-serializable *reference*: it says where something is and which bytes it must
+have, never the thing itself. Steps take and return these; XCom, asset events and MLflow tags carry them.
+Times are UTC with microseconds.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+EVENT_ID = "event_id"
+EVENT_TIMESTAMP = "event_timestamp"
+INGESTED_AT = "ingested_at"
+KNOWN_AT = "known_at"
+
+EVENTS = "events"
+ITEMS = "items"
+USERS = "users"
+QUARANTINE = "quarantine"
+RAW_TABLES = (EVENTS, ITEMS, USERS)
+
+RETRIEVAL_MODEL = "retrieval"
+RANKING_MODEL = "ranking"
+RECOMMENDER = "recommender"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+def _as_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone; expected UTC, such as 2025-01-02T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+UtcDatetime = Annotated[datetime, AfterValidator(_as_utc)]
+
+
+class Ref(BaseModel):
+    """A frozen, strict value that serializes to JSON; base of everything that crosses a boundary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RawPartition(Ref):
+    """One raw partition, read from a source and staged unchanged as Parquet, not yet validated."""
+
+    dataset: str
+    partition: str = Field(description="`all`, or `START/END`: arrival dates, half-open")
+    uri: str = Field(description="folder with events.parquet, items.parquet, users.parquet")
+    num_rows: dict[str, int] = Field(description="table -> rows")
+
+
+class ValidatedPartition(Ref):
+    """A partition after validation: accepted rows, quarantined rows with their rule, and the report."""
+
+    dataset: str
+    partition: str
+    uri: str = Field(description="folder with one Parquet file a table, accepted rows only")
+    quarantine_uri: str
+    docs_uri: str = Field(description="index.html of the Great Expectations Data Docs")
+    num_accepted: dict[str, int]
+    num_quarantined: dict[str, int] = Field(description="rule -> rows")
+
+
+class IngestedPartition(Ref):
+    """A partition that is in the lake: the table versions after it, and what it added."""
+
+    dataset: str
+    partition: str
+    versions: dict[str, int] = Field(description="lake table -> Delta version")
+    num_appended: dict[str, int] = Field(description="table -> rows added now; 0 when it was there already")
+
+
+class Snapshot(Ref):
+    """`as_of` plus the lake table versions it fixes. Everything downstream names its snapshot."""
+
+    dataset: str
+    snapshot_id: str = Field(description="digest of as_of and versions")
+    as_of: UtcDatetime
+    versions: dict[str, int] = Field(description="lake table -> Delta version")
+
+
+class FeatureSet(Ref):
+    """Feature tables computed from a snapshot and, after materialization, present in the online store."""
+
+    snapshot: Snapshot
+    versions: dict[str, int] = Field(description="feature view -> Delta version of its table")
+    num_rows: dict[str, int]
+    num_online: dict[str, int] = Field(default_factory=dict, description="feature view -> entities online")
+
+
+class TrainingSet(Ref):
+    """Labels joined point-in-time to features at one snapshot; written once.
+
+    The folder holds `train.parquet`, `validation.parquet` and `test.parquet`, split by label time at
+    `validation_start` and `test_start`: one row a label, in order of (event_timestamp, event_id).
+    """
+
+    features: FeatureSet
+    uri: str
+    fingerprint: str = Field(description="SHA-256 over the rows of all three files")
+    feature_service: str
+    validation_start: UtcDatetime
+    test_start: UtcDatetime
+    num_rows: dict[str, int] = Field(description="train, validation, test -> rows")
+
+
+class RankingSet(Ref):
+    """(query, candidate) pairs with point-in-time features of both, for the ranking model.
+
+    The folder holds `train.parquet` and `validation.parquet`; `query_id` groups the candidates of one query.
+    """
+
+    training_set: TrainingSet
+    retrieval: "ModelVersion"
+    uri: str
+    fingerprint: str
+    feature_service: str
+    num_rows: dict[str, int]
+
+
+class ModelVersion(Ref):
+    """A registered version in MLflow."""
+
+    name: str
+    version: str
+    run_id: str
+    dataset: str
+    digest: str = Field(description="SHA-256 of the bundle folder: see stores.artifacts.folder_digest")
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Evaluation(Ref):
+    """Holdout metrics of a (retrieval, ranking) pair beside its baselines."""
+
+    training_set: TrainingSet
+    retrieval: ModelVersion
+    ranking: ModelVersion
+    uri: str = Field(description="folder with report.json, report.html and plots")
+    metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
+
+
+class IndexManifest(Ref):
+    """A nearest-neighbour index over one item corpus, built from one retrieval version."""
+
+    retrieval: ModelVersion
+    kind: Literal["scann", "brute_force"]
+    uri: str
+    digest: str
+    num_items: int
+    embedding_dim: int
+    recall: dict[str, float] = Field(description="recall_at_k against exact search on real queries")
+
+
+class Release(Ref):
+    """A registered `recommender`: query tower, ranker, index and item features that can only move together."""
+
+    model: ModelVersion
+    retrieval: ModelVersion
+    ranking: ModelVersion
+    index: IndexManifest
+    snapshot: Snapshot
+    metrics: dict[str, float]
+
+
+class Comparison(Ref):
+    """Whether a release may become champion, and the figures that decided it."""
+
+    release: Release
+    champion_version: str | None = Field(description="version behind the alias when compared; None if there was none")
+    accepted: bool
+    reason: str
+    figures: dict[str, float] = Field(default_factory=dict, description="the promotion metric of each system compared")
+
+
+class Promotion(Ref):
+    """The outcome of promoting a release."""
+
+    release: Release
+    previous_version: str | None
+    promoted: bool
+    reason: str
+    serving_version: str | None = None
+
+
+RankingSet.model_rebuild()
+SystemName = Literal["popularity", "retrieval", "recommender", "champion", "oracle"]
