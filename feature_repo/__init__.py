@@ -1,0 +1,1 @@
+"""Feast declarations: entities, sources, feature views, services, and one yaml a profile."""

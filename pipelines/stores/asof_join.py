@@ -1,0 +1,158 @@
+"""Point-in-time joins in DuckDB: for each label, the newest feature row its moment could have known.
+
+Feast's own DuckDB store joins a label with every earlier row of its key and then keeps the newest. An `ASOF` join
+merges both sides once. Times are compared as whole microseconds since 1970, whatever type the columns have.
+"""
+# ruff: noqa: S608 - every identifier in the queries is quoted, every value is a number
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+ROW = "__row"
+AT = "__at"
+VALID_FROM = "__valid_from"
+
+
+@dataclass(frozen=True)
+class JoinView:
+    """One feature view of a join.
+
+    Attributes:
+        relation: name of the DuckDB relation that holds its rows, quoted.
+        join_keys: column of the feature rows -> column of the labels.
+        features: column of the feature rows -> name in the result, in order.
+        timestamp: column with the moment a row became valid.
+        created: column with the moment a row arrived, or None.
+        ttl: how long a row is valid; None or zero is forever.
+        by_arrival: whether a row also must have arrived by the label's time to be seen.
+    """
+
+    relation: str
+    join_keys: Mapping[str, str]
+    features: Mapping[str, str]
+    timestamp: str
+    created: str | None = None
+    ttl: timedelta | None = None
+    by_arrival: bool = False
+
+
+def connect(*, memory_limit: str, threads: int, temp_directory: str) -> Any:
+    """Return an in-process DuckDB connection that spills below `temp_directory` above `memory_limit`."""
+    import duckdb
+
+    settings: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads}
+    if temp_directory:
+        Path(temp_directory).mkdir(parents=True, exist_ok=True)
+        settings["temp_directory"] = temp_directory
+    connection = duckdb.connect(config=settings)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def quote(name: str) -> str:
+    """Return `name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def join_view(connection: Any, labels: str, view: JoinView) -> pa.Table:
+    """Return the features of `view` for every row of the relation `labels`, in the order of its `__row`.
+
+    `labels` has `__row` (int64, position), `__at` (int64, microseconds since 1970) and the view's label keys. A
+    label without a key, a time or a matching row gets nulls.
+    """
+    keys = [f"label.{quote(label)} = hit.{quote(key)}" for key, label in view.join_keys.items()]
+    # Named first: a subquery within FROM could see the labels' columns and would take `__at` for theirs.
+    return connection.sql(f"""
+        WITH hit AS ({_visible_rows(connection, view)})
+        SELECT {_result_columns(view)}
+        FROM {labels} AS label ASOF LEFT JOIN hit
+        ON {" AND ".join([*keys, f"label.{AT} >= hit.{AT}"])}
+        ORDER BY label.{ROW}
+    """).to_arrow_table()
+
+
+def latest_rows(
+    relation: str, keys: Sequence[str], columns: Sequence[str], timestamp: str, created: str | None, *, window: str
+) -> str:
+    """Return SQL for the newest row of each key within a window; ties fall as in `join_view`.
+
+    Args:
+        relation: relation with the rows, quoted.
+        keys: columns of the join key.
+        columns: columns of the result.
+        timestamp: column that decides what is newest.
+        created: column that breaks ties, or None.
+        window: SQL condition on the rows.
+    """
+    names, key_names, moment = _list(columns), _list(keys), quote(timestamp)
+    same_key = [f"{relation}.{quote(key)} IS NOT DISTINCT FROM newest.{quote(key)}" for key in keys]
+    # Finding each key's newest time first keeps wide columns out of the ordering.
+    return f"""
+        WITH newest AS (SELECT {key_names}, max({moment}) AS at FROM {relation} WHERE {window} GROUP BY {key_names})
+        SELECT {names} FROM {relation} SEMI JOIN newest
+        ON {" AND ".join([*same_key, f"{relation}.{moment} = newest.at"])}
+        QUALIFY row_number() OVER (PARTITION BY {key_names} ORDER BY {_tie_order(created, columns)}) = 1
+    """
+
+
+def _result_columns(view: JoinView) -> str:
+    names = [quote(name) for name in view.features.values()]
+    if not view.ttl:
+        return ", ".join(f"hit.{name}" for name in names)
+    valid = f"label.{AT} - hit.{VALID_FROM} <= {view.ttl // timedelta(microseconds=1)}"
+    return ", ".join(f"CASE WHEN {valid} THEN hit.{name} END AS {name}" for name in names)
+
+
+def _visible_rows(connection: Any, view: JoinView) -> str:
+    """SQL for the feature rows, at most one for a key and `__at`, the moment from which labels see it."""
+    features = [f"{quote(column)} AS {quote(name)}" for column, name in view.features.items()]
+    valid_from = f"epoch_us({quote(view.timestamp)})"
+    if view.by_arrival and view.created:
+        return _rows_by_arrival(view, features, valid_from)
+    rows = f"""
+        SELECT {", ".join([_list(view.join_keys), *features, f"{valid_from} AS {AT}", f"{valid_from} AS {VALID_FROM}"])}
+        FROM {view.relation}
+    """
+    if _has_ties(connection, view):
+        same = _list([*view.join_keys, view.timestamp])
+        ties = _tie_order(view.created, list(view.features))
+        rows += f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY {ties}) = 1"
+    return rows
+
+
+def _rows_by_arrival(view: JoinView, features: Sequence[str], valid_from: str) -> str:
+    """Rows seen from when they were both valid and there.
+
+    One that arrives when a newer one is already there is never the newest: only rows that set a record are kept.
+    """
+    keys, arrived = _list(view.join_keys), f"epoch_us({quote(str(view.created))})"
+    ties = _tie_order(view.created, list(view.features))
+    selected = [keys, *features, f"greatest({valid_from}, {arrived}) AS {AT}", f"{valid_from} AS {VALID_FROM}"]
+    return f"""
+        SELECT {", ".join(selected)} FROM {view.relation} WHERE {arrived} IS NOT NULL
+        QUALIFY {VALID_FROM} >= max({VALID_FROM}) OVER (
+            PARTITION BY {keys} ORDER BY {AT}, {VALID_FROM} ROWS UNBOUNDED PRECEDING
+        ) AND row_number() OVER (PARTITION BY {keys}, {AT} ORDER BY {VALID_FROM} DESC, {ties}) = 1
+    """
+
+
+def _has_ties(connection: Any, view: JoinView) -> bool:
+    """Whether two rows share key and time; finding that out is far cheaper than ordering rows that do not."""
+    same = _list([*view.join_keys, view.timestamp])
+    query = f"SELECT 1 FROM {view.relation} GROUP BY {same} HAVING count(*) > 1 LIMIT 1"
+    return bool(connection.sql(query).fetchall())
+
+
+def _tie_order(created: str | None, columns: Sequence[str]) -> str:
+    """Newest arrival first; then by content, so that the choice never depends on file order."""
+    names = [created, *columns] if created else columns
+    return ", ".join(f"{quote(name)} DESC NULLS LAST" for name in dict.fromkeys(names))
+
+
+def _list(names: Sequence[str] | Mapping[str, str]) -> str:
+    return ", ".join(quote(name) for name in names)

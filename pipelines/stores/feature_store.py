@@ -1,0 +1,304 @@
+"""Feast behind one class: declarations, point-in-time joins, materialization, and the read that serving makes.
+
+Every read of history names a `FeatureSet`, whose table versions pin what is read. Feast is configured by the yaml of
+the profile in `feature_repo`; going from SQLite to Redis and PostgreSQL changes that file alone.
+"""
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines.config import REPOSITORY, Config
+from pipelines.contracts import EVENT_TIMESTAMP, ITEM_ID, USER_ID, FeatureSet
+from pipelines.errors import ConfigError, FeatureStoreError, TandemError
+from pipelines.features.on_demand import REQUEST_TIMESTAMP, taste_match
+
+if TYPE_CHECKING:
+    import feast
+
+EMBEDDED_YAML = REPOSITORY / "feature_repo" / "feature_store.embedded.yaml"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SERVING_SERVICE = "serving_user_v1"
+ITEM_SERVICE = "item_v1"
+READ_BACK_ROWS = 500
+
+
+class FeatureStore:
+    """The feature store of one data set.
+
+    Args:
+        home: state of the platform; the embedded profile keeps registry and online store in `home/feast`.
+        dataset: namespace; also decides the Feast project.
+        lake_uri: root of the data set's lake; None is the embedded one. Serving reads no history and needs none.
+        yaml_file: Feast configuration of the profile; None is the embedded one.
+        memory_limit: budget of a join, such as `2GB`; it spills to disk above.
+        threads: threads of a join.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        dataset: str,
+        lake_uri: str | None = None,
+        yaml_file: Path | str | None = None,
+        memory_limit: str = "2GB",
+        threads: int = 2,
+    ) -> None:
+        self.project = dataset.replace("-", "_")
+        self._folder = home / "feast"
+        self._lake_uri = lake_uri or f"{home / 'lake'}/{dataset}"
+        self._yaml = Path(yaml_file or EMBEDDED_YAML)
+        self._limits = {"memory_limit": memory_limit, "threads": threads}
+        self._opened: tuple[dict[str, int], feast.FeatureStore] | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> "FeatureStore":
+        """Return the feature store that a configuration describes."""
+        return cls(
+            home=config.home,
+            dataset=config.dataset,
+            lake_uri=config.lake_uri,
+            yaml_file=config.services.feature_store_yaml or None,
+            memory_limit=config.features.memory_limit,
+            threads=config.features.threads,
+        )
+
+    def apply(self) -> None:
+        """Bring the registry to what `feature_repo` declares; nothing changes when it is there already."""
+        from feature_repo.repository import declarations
+
+        with _explained(
+            "could not apply the feature declarations", "check the registry's address and run the step again"
+        ):
+            store = self._open({})
+            with warnings.catch_warnings():
+                # Feast warns that its own offline stores are slow on on-demand views; ours is not.
+                warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
+                store.apply(declarations())
+
+    def historical(self, entity_rows: pa.Table, service: str, *, features: FeatureSet) -> pa.Table:
+        """Join a feature service to rows, point in time: each row sees what was knowable at its `event_timestamp`.
+
+        Args:
+            entity_rows: `[num_rows, ...]` with `event_timestamp`, the join keys (`user_id`, `item_id`) and, unless
+                equal to `event_timestamp`, `request_timestamp`. Other columns are carried through.
+            service: name of a feature service, such as `ranking_v1`.
+            features: the feature tables and their versions.
+
+        Returns:
+            The rows in their order, all columns kept, followed by the service's features.
+
+        Raises:
+            FeatureStoreError: Feast refused, for example because a join key is missing.
+        """
+        store = self._open(features.versions)
+        with _explained(f"could not join {service!r}", "run `tandem compute-features` for this snapshot first"):
+            declared = store.get_feature_service(service)
+            wanted = [field.name for view in declared.feature_view_projections for field in view.features]
+            _check_names(service, wanted, entity_rows.column_names)
+            keys = [name for name in (USER_ID, ITEM_ID) if name in entity_rows.column_names]
+            slim = entity_rows.select([*keys, EVENT_TIMESTAMP])
+            moments = REQUEST_TIMESTAMP if REQUEST_TIMESTAMP in entity_rows.column_names else EVENT_TIMESTAMP
+            slim = slim.append_column(REQUEST_TIMESTAMP, entity_rows[moments])
+            joined = store.get_historical_features(entity_df=slim, features=declared).to_arrow()
+        for name in wanted:
+            entity_rows = entity_rows.append_column(name, joined[name])
+        return entity_rows
+
+    def join_candidates(self, pairs: pa.Table, *, features: FeatureSet) -> pa.Table:
+        """Join candidates' item features to (query, candidate) pairs, as of each query's moment.
+
+        Args:
+            pairs: `[num_pairs, ...]` with `item_id` (the candidate), `event_timestamp` (the query's moment) and the
+                query's features, among them `taste_categories` and `taste_weights`.
+            features: the feature tables and their versions.
+
+        Returns:
+            The pairs in their order with the features of `item_v1` and `taste_match`.
+        """
+        joined = self.historical(pairs, ITEM_SERVICE, features=features)
+        match = taste_match(joined["taste_categories"], joined["taste_weights"], joined["categories"])
+        return joined.append_column("taste_match", pa.array(match))
+
+    def items_at(self, moment: datetime, *, features: FeatureSet) -> pa.Table:
+        """Return `item_id` and the `item_v1` features of every item known at `moment`, in order of `item_id`."""
+        store = self._open(features.versions)
+        with _explained("could not list the items", "run `tandem compute-features` for this snapshot first"):
+            known = self._latest(store, store.get_feature_view("item_content"), moment)
+        ids = known.select([ITEM_ID]).sort_by(ITEM_ID)[ITEM_ID]
+        stamps = pa.array([moment] * len(ids), pa.timestamp("us", tz="UTC"))
+        rows = pa.table({ITEM_ID: ids, EVENT_TIMESTAMP: stamps})
+        return self.historical(rows, ITEM_SERVICE, features=features).drop_columns([EVENT_TIMESTAMP])
+
+    def materialize(self, features: FeatureSet) -> dict[str, int]:
+        """Bring the newest row of each entity, as of the snapshot, to the online store, and read them back.
+
+        Returns:
+            Feature view -> entities online.
+
+        Raises:
+            FeatureStoreError: Feast refused, or an entity is missing online or older there than offline.
+        """
+        store = self._open(features.versions)
+        views = [store.get_feature_view(name) for name in features.versions]
+        until = features.snapshot.as_of
+        with _explained("could not materialize", "check the online store's address and run the step again"):
+            # Feast reports progress on standard output, which belongs to the caller's JSON.
+            with contextlib.redirect_stdout(io.StringIO()):
+                store.materialize(EPOCH, until, feature_views=[view.name for view in views])
+            return {view.name: self._read_back(store, view, until) for view in views}
+
+    def online_user(self, user_id: str) -> dict[str, Any]:
+        """Return the user features of `serving_user_v1`, all None for an unknown user.
+
+        Raises:
+            FeatureStoreError: the online store cannot be read.
+        """
+        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+        from feast.protos.feast.types.Value_pb2 import Value
+
+        key = EntityKey(join_keys=[USER_ID], entity_values=[Value(string_val=user_id)])
+        found: dict[str, Any] = {}
+        with _explained("could not read online features", "run `tandem materialize-online`"):
+            online, config, views = self._serving
+            for view, names in views:
+                _, values = online.online_read(config, view, [key], names)[0]
+                for name in names:
+                    found[name] = _python(values[name]) if values and name in values else None
+        return found
+
+    @cached_property
+    def _serving(self) -> tuple[Any, Any, list[tuple[Any, list[str]]]]:
+        """Online store, configuration, and the views of one user: looked up once, read for every request."""
+        store = self._open({})
+        service = store.get_feature_service(SERVING_SERVICE)
+        views = [
+            (store.get_feature_view(projection.name), [field.name for field in projection.features])
+            for projection in service.feature_view_projections
+        ]
+        return store.provider.online_store, store.config, views
+
+    def _read_back(self, store: "feast.FeatureStore", view: Any, until: datetime) -> int:
+        """Count the entities of a view that are online and as new as offline; raise unless that is all of them."""
+        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+
+        from pipelines.stores.columnar_engine import values_of
+
+        expected = self._latest(store, view, until).combine_chunks()
+        (key,) = [column.name for column in view.entity_columns]
+        online, first = store.provider.online_store, [view.features[0].name]
+        num_online = 0
+        for batch in expected.to_batches(max_chunksize=READ_BACK_ROWS):
+            keys = [EntityKey(join_keys=[key], entity_values=[value]) for value in values_of(batch.column(key))]
+            rows = online.online_read(store.config, view, keys, first)
+            stamps = batch.column(EVENT_TIMESTAMP).to_pylist()
+            pairs = zip(rows, stamps, strict=True)
+            # Online stores keep whole seconds.
+            num_online += sum(at is not None and at >= stamp.replace(microsecond=0) for (at, _), stamp in pairs)
+        if num_online != expected.num_rows:
+            raise FeatureStoreError(
+                f"{num_online} of {expected.num_rows} entities of {view.name!r} are online and as new as offline; "
+                "expected all. Run `tandem materialize-online` again"
+            )
+        return num_online
+
+    def _latest(self, store: "feast.FeatureStore", view: Any, until: datetime) -> pa.Table:
+        """Key and stamps of the newest row of each entity up to `until`."""
+        provider = store.provider
+        return provider.offline_store.pull_latest_from_table_or_query(
+            config=store.config,
+            data_source=view.batch_source,
+            join_key_columns=[column.name for column in view.entity_columns],
+            feature_name_columns=[],
+            timestamp_field=view.batch_source.timestamp_field,
+            created_timestamp_column=view.batch_source.created_timestamp_column,
+            start_date=EPOCH,
+            end_date=until,
+        ).to_arrow()
+
+    def _open(self, versions: Mapping[str, int]) -> "feast.FeatureStore":
+        """Open Feast with the feature tables pinned at `versions`; the last one opened is kept."""
+        if self._opened is None or self._opened[0] != versions:
+            self._opened = dict(versions), self._connect(versions)
+        return self._opened[1]
+
+    def _connect(self, versions: Mapping[str, int]) -> "feast.FeatureStore":
+        import feast
+        from feast.repo_config import RepoConfig
+
+        settings = read_profile(
+            self._yaml,
+            {
+                "TANDEM_FEAST_PROJECT": self.project,
+                "TANDEM_FEAST_HOME": str(self._folder),
+                "TANDEM_LAKE_URI": self._lake_uri,
+            },
+        )
+        settings["offline_store"] |= {"versions": dict(versions), **self._limits}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with _explained(f"could not open the feature store of {self._yaml}", "check the addresses in it"):
+            return feast.FeatureStore(config=RepoConfig(**settings))
+
+
+def read_profile(file: Path, values: Mapping[str, str]) -> dict[str, Any]:
+    """Read a Feast yaml, with `${NAME}` filled from `values`, then from the environment.
+
+    Raises:
+        ConfigError: the file is missing, or names a variable that is not set.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(file.read_text())
+        filled: dict[str, Any] = _fill(settings, {**os.environ, **values})
+    except FileNotFoundError as error:
+        raise ConfigError(f"Feast configuration {file} does not exist; check services.feature_store_yaml") from error
+    except KeyError as error:
+        raise ConfigError(f"{file} needs the environment variable {error}, which is not set; export it") from error
+    return filled
+
+
+def _fill(setting: Any, values: Mapping[str, str]) -> Any:
+    # After parsing: a path or password may hold characters that mean something to YAML.
+    if isinstance(setting, dict):
+        return {key: _fill(value, values) for key, value in setting.items()}
+    return Template(setting).substitute(values) if isinstance(setting, str) else setting
+
+
+@contextlib.contextmanager
+def _explained(problem: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except TandemError:
+        raise
+    except Exception as error:  # Feast and its stores raise errors of many libraries.
+        raise FeatureStoreError(f"{problem}: {type(error).__name__}: {error}. To go on, {remedy}") from error
+
+
+def _check_names(service: str, features: list[str], columns: list[str]) -> None:
+    clashing = sorted(set(features) & set(columns))
+    if clashing:
+        raise FeatureStoreError(
+            f"rows to join {service!r} to already have its features {clashing}; expected them without. Drop the columns"
+        )
+
+
+def _python(value: Any) -> Any:
+    """Return a Feast value as a plain one: number, string, list, UTC datetime, or None."""
+    kind = value.WhichOneof("val")
+    if kind is None or kind == "null_val":
+        return None
+    held = getattr(value, kind)
+    if kind == "unix_timestamp_val":
+        return EPOCH + timedelta(seconds=held)
+    return list(held.val) if kind.endswith("_list_val") else held
