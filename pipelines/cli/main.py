@@ -1,0 +1,34 @@
+"""Parse the command line, call one command, turn errors into one line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipelines.cli import chains, explain, recommend, run, status, steps, stop, up
+from pipelines.errors import TandemError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every subcommand."""
+    root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in (run, up, stop, status, recommend, explain, chains, steps):
+        command.add(commands)
+    return root
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        0, or 2 when the caller is at fault, or 1.
+    """
+    parsed = parser().parse_args(arguments)
+    try:
+        return int(parsed.call(parsed) or 0)
+    except TandemError as error:
+        print(f"tandem {parsed.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"tandem {parsed.command}: interrupted", file=sys.stderr)
+        return 130

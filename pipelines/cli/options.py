@@ -1,0 +1,76 @@
+"""Options that several commands share, and the configuration they resolve to."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from pipelines import entrypoints
+from pipelines.config import Config, environment_settings, load_config
+from pipelines.errors import ConfigError
+
+Json = dict[str, Any]
+
+
+def add_config_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that choose data and configuration."""
+    group = command.add_argument_group("configuration")
+    group.add_argument("--config", metavar="FILE", help="YAML file instead of configs/default.yaml")
+    group.add_argument("--source", help="synthetic, movielens-100k, -1m, -20m, -32m, csv or parquet")
+    group.add_argument("--data", metavar="FOLDER", help="folder with the source's files")
+    group.add_argument("--mapping", metavar="FILE", help="YAML that maps csv or parquet columns to Tandem's")
+    group.add_argument("--dataset", help="namespace of lake, features and runs; default: named after the source")
+    group.add_argument("--seed", type=int, help="seed of the synthetic source and of training")
+    group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as retrieval.epochs=3")
+
+
+def add_platform_options(command: argparse.ArgumentParser, *, home: bool = True) -> None:
+    """Add the options of commands that talk to the platform."""
+    command.add_argument("--json", action="store_true", help="print JSON for a program")
+    if home:
+        command.add_argument("--config", metavar="FILE", help="YAML file instead of configs/default.yaml")
+
+
+def parameters(parsed: argparse.Namespace) -> Json:
+    """Return the options given, as parameters of a DAG run: see `entrypoints.resolve_params`."""
+    paths = {name: getattr(parsed, name) for name in ("data", "mapping", "config")}
+    absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, **absolute}
+    settings = dict(_assignment(pair) for pair in parsed.set)
+    return {key: value for key, value in given.items() if value is not None} | {"settings": settings}
+
+
+def resolve(parsed: argparse.Namespace) -> Json:
+    """Resolve the configuration of the options and write it down."""
+    return entrypoints.resolve_params(parameters(parsed))
+
+
+def confine(config: str) -> None:
+    """Keep libraries' caches and dot files below the home, as in the platform's own processes."""
+    from pipelines.platform.embedded import confined_environment
+
+    confined = confined_environment(entrypoints.read_config(config).home)
+    for name in ("HOME", "TMPDIR"):
+        Path(confined[name]).mkdir(parents=True, exist_ok=True)
+    os.environ.update(confined)
+
+
+def platform_config(parsed: argparse.Namespace) -> Config:
+    """Return the configuration of a command that needs no data.
+
+    A platform that runs is found at the ports it was started with, unless this shell names others.
+    """
+    from pipelines.platform.processes import running_ports
+
+    config = load_config(parsed.config)
+    named = environment_settings()
+    return load_config(parsed.config, {k: v for k, v in running_ports(config.home / "run").items() if k not in named})
+
+
+def _assignment(pair: str) -> tuple[str, Any]:
+    import yaml
+
+    key, equals, text = pair.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {pair!r} is not KEY=VALUE; expected one such as retrieval.epochs=3")
+    return key, yaml.safe_load(text)

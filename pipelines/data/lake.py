@@ -1,0 +1,144 @@
+"""The lake: Delta tables under one root, on a local path or an object store.
+
+Readers always name a version, so a table that grows meanwhile cannot change what they see. Writers of raw
+tables use Delta's application transactions: the commit that adds the rows also records who added them, so a
+retry after a crash finds either both or neither.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pipelines.contracts import QUARANTINE, RAW_TABLES
+from pipelines.errors import LakeError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.dataset as pads
+    from deltalake import DeltaTable
+
+
+class Lake:
+    """Delta tables of one data set.
+
+    Args:
+        root: folder or object-store prefix, such as `s3://bucket/lake/movielens-1m`.
+        storage_options: passed to the object store, such as `{"AWS_ENDPOINT_URL": ...}`. Credentials that are
+            in the process environment (`AWS_ACCESS_KEY_ID`, ...) need not be repeated here.
+    """
+
+    def __init__(self, root: str | Path, storage_options: Mapping[str, str] | None = None) -> None:
+        self.root = str(root).rstrip("/")
+        self._options = dict(storage_options or {}) or None
+
+    def uri(self, table: str) -> str:
+        """Return where a table lives."""
+        return f"{self.root}/{table}"
+
+    def version(self, table: str) -> int | None:
+        """Return a table's newest version, or None when it does not exist yet."""
+        handle = self._find(table)
+        return None if handle is None else int(handle.version())
+
+    def versions(self) -> dict[str, int]:
+        """Return the newest version of each raw table, and of quarantine, that exists."""
+        found = {table: self.version(table) for table in (*RAW_TABLES, QUARANTINE)}
+        return {table: version for table, version in found.items() if version is not None}
+
+    def files(self, table: str, version: int) -> list[str]:
+        """Return the Parquet files of one version, for DuckDB's `read_parquet`."""
+        uris = self._open(table, version).file_uris()
+        # Delta percent-encodes its URIs; DuckDB opens local paths literally.
+        return [uri if "://" in uri else unquote(uri) for uri in uris]
+
+    def dataset(self, table: str, *, version: int) -> "pads.Dataset":
+        """Return one version as a lazy Arrow dataset; unlike `files`, it also streams from object stores."""
+        return self._open(table, version).to_pyarrow_dataset()
+
+    def read(self, table: str, *, version: int, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Return one version of a table, or the named columns of it.
+
+        Raises:
+            LakeError: the table or that version does not exist.
+        """
+        return self.dataset(table, version=version).to_table(columns=list(columns) if columns else None)
+
+    def transaction(self, table: str, app_id: str) -> int | None:
+        """Return the `app_version` under which `app_id` appended to a table, or None if it did not."""
+        handle = self._find(table)
+        return None if handle is None else handle.transaction_version(app_id)
+
+    def has_transaction(self, table: str, app_id: str) -> bool:
+        """Return whether `append_once` already appended under this `app_id`."""
+        return self.transaction(table, app_id) is not None
+
+    def append_once(
+        self, table: str, data: "pa.Table | pa.RecordBatchReader", *, app_id: str, app_version: int = 1
+    ) -> bool:
+        """Append `data` unless `app_id` already appended to this table at this or a later `app_version`.
+
+        Rows and the record of the transaction are one commit. Of two racing writers one wins; the other is told.
+
+        Returns:
+            True if the rows were appended now, False if they were there already.
+
+        Raises:
+            LakeError: the store refused the commit for another reason than a finished racing writer.
+        """
+        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        handle = self._create(table, data.schema)
+        done = handle.transaction_version(app_id)
+        if done is not None and done >= app_version:
+            return False
+        commit = CommitProperties(app_transactions=[Transaction(app_id, app_version)])
+        try:
+            write_deltalake(handle, data, mode="append", commit_properties=commit)
+        except DeltaError as error:
+            if self.has_transaction(table, app_id):
+                return False
+            raise LakeError(f"could not append to {self.uri(table)}: {error}. Run the step again") from error
+        return True
+
+    def overwrite(self, table: str, data: "pa.Table | pa.RecordBatchReader") -> int:
+        """Replace a table's rows, keeping older versions readable, and return the new version."""
+        from deltalake import write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        try:
+            write_deltalake(
+                self.uri(table), data, mode="overwrite", schema_mode="overwrite", storage_options=self._options
+            )
+        except DeltaError as error:
+            raise LakeError(f"could not write {self.uri(table)}: {error}. Run the step again") from error
+        return int(self._open(table, None).version())
+
+    def _create(self, table: str, schema: "pa.Schema") -> "DeltaTable":
+        from deltalake import DeltaTable
+
+        return self._find(table) or DeltaTable.create(
+            self.uri(table), schema=schema, mode="ignore", storage_options=self._options
+        )
+
+    def _find(self, table: str) -> "DeltaTable | None":
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            return DeltaTable(self.uri(table), storage_options=self._options)
+        except TableNotFoundError:
+            return None
+
+    def _open(self, table: str, version: int | None) -> "DeltaTable":
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return DeltaTable(self.uri(table), version=version, storage_options=self._options)
+        except DeltaError as error:
+            raise LakeError(
+                f"lake table {self.uri(table)!r} has no version {version}; expected one that a step wrote. "
+                f"Run `tandem ingest-events` for this data set first ({error})"
+            ) from error

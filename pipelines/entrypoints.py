@@ -1,0 +1,315 @@
+"""With what: one short function a step, JSON in and JSON out, called by DAGs and the command line alike.
+
+Each takes `config`, the URI of a resolved configuration (see `resolve_config`), and references as plain
+dictionaries; it builds the adapters the step needs and returns the step's reference as a dictionary. Importing
+this module is fast: everything heavy is imported inside the function that needs it.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipelines.config import Config, load_config, source_overrides
+from pipelines.contracts import (
+    Comparison,
+    Evaluation,
+    FeatureSet,
+    IndexManifest,
+    ModelVersion,
+    RankingSet,
+    RawPartition,
+    Release,
+    Snapshot,
+    TrainingSet,
+    ValidatedPartition,
+)
+from pipelines.errors import ConfigError
+from pipelines.stores.artifacts import LocalArtifacts, content_key
+
+Json = dict[str, Any]
+
+
+def resolve_config(file: str | None = None, overrides: Mapping[str, Any] | None = None) -> Json:
+    """Resolve the configuration once and write it down, so that every later step reads the same one.
+
+    Args:
+        file: YAML file; None reads `configs/default.yaml`.
+        overrides: dotted key -> value, such as `{"seed": 11}`.
+
+    Returns:
+        `{"config": uri, "dataset": name}`; equal settings give an equal URI.
+    """
+    config = load_config(file, overrides)
+    text = config.model_dump_json(indent=2)
+    key = f"{config.dataset}/config/{content_key(config=config.model_dump(mode='json'))}"
+    uri = _artifacts(config).publish(key, lambda folder: _write(folder / "config.json", text))
+    return {"config": f"{uri}/config.json", "dataset": config.dataset}
+
+
+def resolve_params(params: Mapping[str, Any]) -> Json:
+    """Resolve the configuration of a trigger form or command line.
+
+    Args:
+        params: any of `source`, `data`, `mapping`, `config`, `dataset`, `seed` and `settings` (dotted key -> value);
+            None and missing mean the configuration's own.
+
+    Raises:
+        ConfigError: a value is not legal, or `data` and `mapping` are given without the source they belong to.
+    """
+    source, data, mapping = (params.get(name) for name in ("source", "data", "mapping"))
+    if source is None and (data or mapping):
+        raise ConfigError("a data folder or mapping belongs to a source; choose one, such as movielens-1m")
+    chosen = source_overrides(source, data, mapping) if source else {}
+    named = {"dataset": params.get("dataset"), "seed": params.get("seed")}
+    return resolve_config(params.get("config"), {**chosen, **named, **(params.get("settings") or {})})
+
+
+def publish(asset: str, references: Json, run: str) -> Json:
+    """Keep references for runs started by hand; returns whether they are news, as `{"changed": bool}`.
+
+    Args:
+        asset: name of the asset.
+        references: what its consumers need, with the `config` they were made with.
+        run: id of the run that publishes; one run always gets the same answer.
+    """
+    from pipelines.stores.published import Published
+
+    c = read_config(references["config"])
+    return {"changed": Published(c.home).put(asset, references, dataset=c.dataset, run=run)}
+
+
+def last_published(asset: str) -> Json | None:
+    """Return the references of an asset that were published last, of any dataset; None if there are none."""
+    from pipelines.stores.published import Published
+
+    return Published(load_config().home).find(asset)
+
+
+def receive(asset: str, references: Json | None, params: Mapping[str, Any]) -> Json:
+    """Return the references of an asset: those given by its event, or those published last.
+
+    Args:
+        asset: name of the asset.
+        references: extra of the triggering asset event; None when a person triggered the run.
+        params: `dataset` chooses whose; `settings` change the configuration from here on.
+    """
+    from pipelines.stores.published import Published
+
+    given = references or Published(load_config().home).get(asset, params.get("dataset"))
+    if params.get("settings"):
+        given = given | {"config": resolve_config(given["config"], params["settings"])["config"]}
+    return given
+
+
+def read_partition(config: str, partition: str = "all") -> Json:
+    """Read one raw partition from the source and stage it unchanged; returns a RawPartition."""
+    from pipelines.steps.read_partition import read_partition as step
+
+    c = read_config(config)
+    where: Json = {"artifacts": _artifacts(c), "home": c.home}
+    return _json(step(partition, dataset=c.dataset, source=c.source, seed=c.seed, **where))
+
+
+def validate_partition(config: str, raw: Json, as_of: str = "") -> Json:
+    """Check a raw partition against its contract; returns a ValidatedPartition.
+
+    `as_of` is the ingestion's clock: rows after it are from the future. Empty: now.
+    """
+    from pipelines.steps.validate_partition import validate_partition as step
+
+    c = read_config(config)
+    clock = parse_as_of(as_of) or datetime.now(UTC)
+    return _json(step(RawPartition(**raw), config=c.validation, lake=_lake(c), artifacts=_artifacts(c), as_of=clock))
+
+
+def append_partition(config: str, validated: Json) -> Json:
+    """Append accepted and quarantined rows to the lake exactly once; returns an IngestedPartition."""
+    from pipelines.steps.append_partition import append_partition as step
+
+    c = read_config(config)
+    return _json(step(ValidatedPartition(**validated), lake=_lake(c), artifacts=_artifacts(c)))
+
+
+def take_snapshot(config: str, as_of: str = "") -> Json:
+    """Fix a moment and the lake versions that hold what was known then; returns a Snapshot.
+
+    `as_of` empty: the moment after the newest row known.
+    """
+    from pipelines.steps.take_snapshot import take_snapshot as step
+
+    c = read_config(config)
+    return _json(step(c.dataset, lake=_lake(c), as_of=parse_as_of(as_of), delay_seconds=c.source.delay_seconds))
+
+
+def compute_features(config: str, snapshot: Json) -> Json:
+    """Compute the feature tables of a snapshot and write them to the lake; returns a FeatureSet."""
+    from pipelines.steps.compute_features import compute_features as step
+
+    c = read_config(config)
+    where: Json = {"lake": _lake(c), "artifacts": _artifacts(c), "scratch": c.home / "tmp"}
+    return _json(step(Snapshot(**snapshot), config=c.features, delay_seconds=c.source.delay_seconds, **where))
+
+
+def materialize_online(config: str, features: Json) -> Json:
+    """Bring a feature set into the online store and check it there; returns the FeatureSet with counts."""
+    from pipelines.steps.materialize_online import materialize_online as step
+
+    c = read_config(config)
+    return _json(step(FeatureSet(**features), store=_feature_store(c)))
+
+
+def build_training_set(config: str, features: Json) -> Json:
+    """Join labels to the features known before them; returns a TrainingSet."""
+    from pipelines.steps.build_training_set import build_training_set as step
+
+    c = read_config(config)
+    stores: Json = {"lake": _lake(c), "store": _feature_store(c), "artifacts": _artifacts(c)}
+    work: Json = {"config": c.features, "delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp"}
+    return _json(step(FeatureSet(**features), split=c.split, **stores, **work))
+
+
+def train_retrieval(config: str, training_set: Json) -> Json:
+    """Train and register the two-tower model; returns a ModelVersion."""
+    from pipelines.steps.train_retrieval import train_retrieval as step
+
+    c = read_config(config)
+    stores = _model_stores(c)
+    return _json(step(TrainingSet(**training_set), config=c.retrieval, seed=c.seed, **stores))
+
+
+def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
+    """Retrieve candidates for logged queries and join their features; returns a RankingSet."""
+    from pipelines.steps.build_ranking_set import build_ranking_set as step
+
+    c = read_config(config)
+    stores = {"feature_store": _feature_store(c), **_model_stores(c)}
+    return _json(step(TrainingSet(**training_set), ModelVersion(**retrieval), config=c.ranking, seed=c.seed, **stores))
+
+
+def train_ranking(config: str, ranking_set: Json) -> Json:
+    """Train, calibrate and register the ranking model; returns a ModelVersion."""
+    from pipelines.steps.train_ranking import train_ranking as step
+
+    c = read_config(config)
+    stores = _model_stores(c)
+    return _json(step(RankingSet(**ranking_set), config=c.ranking, seed=c.seed, **stores))
+
+
+def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: Json) -> Json:
+    """Measure the pair on the temporal holdout beside its baselines; returns an Evaluation."""
+    from pipelines.steps.evaluate_models import evaluate_models as step
+
+    c = read_config(config)
+    refs = (TrainingSet(**training_set), ModelVersion(**retrieval), ModelVersion(**ranking))
+    stores: Json = {"feature_store": _feature_store(c), "lake": _lake(c), **_model_stores(c)}
+    return _json(step(*refs, config=c.evaluation, source=c.source, seed=c.seed, **stores))
+
+
+def build_index(config: str, evaluation: Json) -> Json:
+    """Embed the item corpus, index it, measure the index's recall; returns an IndexManifest."""
+    from pipelines.steps.build_index import build_index as step
+
+    c = read_config(config)
+    stores = {"feature_store": _feature_store(c), **_model_stores(c)}
+    return _json(step(Evaluation(**evaluation), config=c.index, seed=c.seed, **stores))
+
+
+def assemble_release(config: str, evaluation: Json, index: Json) -> Json:
+    """Bind towers, ranker, index and item features into one registered Release."""
+    from pipelines.steps.assemble_release import assemble_release as step
+
+    c = read_config(config)
+    refs = (Evaluation(**evaluation), IndexManifest(**index))
+    stores = _model_stores(c)
+    return _json(step(*refs, config=c.rules, num_candidates=c.evaluation.num_candidates, **stores))
+
+
+def compare_release(config: str, release: Json) -> Json:
+    """Hold a release against the champion and popularity; returns a Comparison."""
+    from pipelines.steps.compare_release import compare_release as step
+
+    c = read_config(config)
+    return _json(step(Release(**release), config=c.promotion, registry=_registry(c)))
+
+
+def promote_release(config: str, comparison: Json) -> Json:
+    """Move the alias `champion`, wait until serving answers from it, smoke-test it; returns a Promotion."""
+    from pipelines.steps.promote_release import promote_release as step
+
+    c = read_config(config)
+    where: Json = {"serving_url": c.serving_url, "lock_file": c.home / "run" / "promotion.lock"}
+    return _json(step(Comparison(**comparison), config=c.promotion, registry=_registry(c), **where))
+
+
+def read_config(uri: str) -> Config:
+    """Read a resolved configuration.
+
+    Raises:
+        ConfigError: there is none at `uri`, or it was written by another version of Tandem.
+    """
+    try:
+        return Config.model_validate_json(Path(uri).read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"resolved configuration {uri} does not fit this version of Tandem ({error.error_count()} keys differ); "
+            "start the DAG anew, so that its first task resolves another"
+        ) from error
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"resolved configuration {uri} does not exist; start with the first task of the DAG, or run a `tandem` "
+            "step, which resolves one itself"
+        ) from error
+
+
+def parse_as_of(text: str) -> datetime | None:
+    """Parse a moment with its time zone; None stands for the moment after the newest row known.
+
+    Raises:
+        ConfigError: `text` is not an ISO 8601 moment, or has no time zone.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"as_of {text!r} is not a moment; expected one such as 2025-01-02T00:00:00Z") from error
+    if moment.tzinfo is None:
+        raise ConfigError(f"as_of {text!r} has no time zone; expected one such as {text}Z")
+    return moment
+
+
+def _json(reference: Any) -> Json:
+    return dict(reference.model_dump(mode="json"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _artifacts(config: Config) -> LocalArtifacts:
+    return LocalArtifacts(config.home / "runs")
+
+
+def _model_stores(config: Config) -> Json:
+    return {"registry": _registry(config), "artifacts": _artifacts(config)}
+
+
+def _lake(config: Config) -> Any:
+    from pipelines.data.lake import Lake
+
+    return Lake(config.lake_uri)
+
+
+def _feature_store(config: Config) -> Any:
+    from pipelines.stores.feature_store import FeatureStore
+
+    return FeatureStore.from_config(config)
+
+
+def _registry(config: Config) -> Any:
+    from pipelines.stores.registry import MlflowRegistry
+
+    return MlflowRegistry(config.mlflow_uri, config.home / "mlflow" / "cache")

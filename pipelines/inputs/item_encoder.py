@@ -1,0 +1,135 @@
+"""An item's features (id, content, popularity, quality) as the numpy inputs of the item tower and the ranker."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.inputs.arrays import Table, column, contiguous
+from pipelines.inputs.numbers import NumberEncoder, Scale
+from pipelines.inputs.query_encoder import longest
+from pipelines.inputs.text import tokenize
+from pipelines.inputs.vocabulary import Vocabulary
+
+POPULARITY: dict[str, Scale] = {
+    "item_num_events_1d": "log",
+    "item_num_events_7d": "log",
+    "item_num_events_30d": "log",
+    "item_num_events": "log",
+}
+QUALITY: dict[str, Scale] = {"item_mean_value": "linear", "item_num_values": "log", "item_value_std": "linear"}
+MAX_TOKENS_KNOWN = 20_000
+_VOCABULARIES = ("item", "category", "token")
+_MANIFEST = "item_encoder.json"
+
+
+class ItemEncoder:
+    """Turns item feature rows into named arrays; a cold item relies on its content, never an error.
+
+    The arrays, all with `num_rows` first:
+        item: int32 `[num_rows]`.
+        categories: int32 `[num_rows, num_categories]`, 0 after the last.
+        tokens: int32 `[num_rows, max_text_tokens]`, words of the title, then of the text, 0 after the last.
+        item_numbers: float32 `[num_rows, num_item_numbers]`.
+    """
+
+    def __init__(
+        self, vocabularies: dict[str, Vocabulary], widths: dict[str, int], number_encoder: NumberEncoder
+    ) -> None:
+        self.vocabularies = vocabularies
+        self.widths = widths
+        self.numbers = number_encoder
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        *,
+        num_oov_buckets: int,
+        max_text_tokens: int,
+        scales: Mapping[str, Scale] = POPULARITY,
+        content: Table | None = None,
+    ) -> "ItemEncoder":
+        """Learn from training-window rows with the item columns of `retrieval_v1` (or `ranking_v1`).
+
+        Args:
+            table: feature rows of training-window labels; ids and numbers are fitted on it.
+            num_oov_buckets: ids kept for unseen items, categories and words.
+            max_text_tokens: words kept of an item; 0 keeps one column of padding.
+            scales: numeric columns and how to scale them.
+            content: one row an item, for categories and words; None takes them from `table`.
+        """
+        content = table if content is None else content
+
+        def fit(values: pa.Array | None, size: int | None = None) -> Vocabulary:
+            known = pa.array([], pa.string()) if values is None else values
+            return Vocabulary.fit(known, num_oov_buckets=num_oov_buckets, max_size=size)
+
+        vocabularies = {
+            "item": fit(column(table, "item_id")),
+            "category": fit(column(content, "categories")),
+            "token": fit(_tokens(content), MAX_TOKENS_KNOWN),
+        }
+        widths = {"categories": longest(content, "categories"), "tokens": max(1, max_text_tokens)}
+        return cls(vocabularies, widths, NumberEncoder.fit(table, scales))
+
+    @property
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Input name -> (shape of one row, dtype)."""
+        return {
+            "item": ((), "int32"),
+            "categories": ((self.widths["categories"],), "int32"),
+            "tokens": ((self.widths["tokens"],), "int32"),
+            "item_numbers": ((self.numbers.width,), "float32"),
+        }
+
+    def encode(self, items: Table) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the class docstring for `items` (any subset of the item columns)."""
+        n, known, width = items.num_rows, self.vocabularies, self.widths
+        ids = column(items, "item_id")
+        tokens = known["token"].lookup_lists(_tokens(items), num_rows=n, width=width["tokens"])
+        return {
+            "item": np.zeros(n, dtype=np.int32) if ids is None else known["item"].lookup(ids),
+            "categories": known["category"].lookup_lists(
+                column(items, "categories"), num_rows=n, width=width["categories"]
+            ),
+            "tokens": tokens,
+            "item_numbers": self.numbers.encode(items),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder into `folder` as Parquet and JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, vocabulary in self.vocabularies.items():
+            vocabulary.save(folder, name)
+        (folder / _MANIFEST).write_text(
+            json.dumps({"widths": self.widths, "numbers": self.numbers.to_dict()}, indent=1)
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> "ItemEncoder":
+        """Read what `save` wrote."""
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        vocabularies = {name: Vocabulary.load(folder, name) for name in _VOCABULARIES}
+        return cls(vocabularies, manifest["widths"], NumberEncoder.from_dict(manifest["numbers"]))
+
+
+def _tokens(items: Table) -> pa.Array | None:
+    """Words of the title followed by those of the text, each distinct pair tokenized once."""
+    import pyarrow.compute as pc
+
+    parts = [column(items, name) for name in ("title", "text")]
+    texts = [pc.fill_null(_plain(part), "") for part in parts if part is not None and not pa.types.is_null(part.type)]
+    if not texts:
+        return None
+    whole = texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, " ")
+    distinct = contiguous(whole).dictionary_encode()
+    return tokenize(distinct.dictionary).take(distinct.indices)
+
+
+def _plain(values: pa.Array) -> pa.Array:
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values

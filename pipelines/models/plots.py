@@ -1,0 +1,70 @@
+"""Plots of training and evaluation, drawn without a display."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+COLORS = {
+    "recommender": "#1b6ca8",
+    "retrieval": "#5fa8d3",
+    "popularity": "#b0b0b0",
+    "champion": "#d1495b",
+    "oracle": "#66a182",
+}
+
+
+def learning_curve(file: Path, curves: Mapping[str, Sequence[float]]) -> None:
+    """Draw each curve over the epochs, the loss on an axis of its own."""
+    figure, (left, right) = _figure(2)
+    for name, values in curves.items():
+        axis = left if "loss" in name else right
+        axis.plot(range(1, len(values) + 1), values, marker="o", label=name.replace("_", " "))
+    for axis, title in ((left, "loss"), (right, "validation")):
+        _finish(axis, title, "epoch")
+    _save(figure, file)
+
+
+def metric_against_k(file: Path, systems: Mapping[str, Mapping[str, float]], metric: str, ks: Sequence[int]) -> None:
+    """Draw a metric such as `recall` against k, one line a system."""
+    figure, (axis,) = _figure(1)
+    for system, values in systems.items():
+        points = [values[f"{metric}_at_{k}"] for k in ks]
+        axis.plot(ks, points, marker="o", label=system, color=COLORS.get(system))
+    _finish(axis, f"{metric} against k", "k")
+    axis.set_xticks(list(ks))
+    _save(figure, file)
+
+
+def popularity_bias(file: Path, shares: Mapping[str, Sequence[float]]) -> None:
+    """Draw how recommendations spread over items by popularity decile, beside how the future did.
+
+    Args:
+        file: PNG to write.
+        shares: system (or `what users chose`) -> share a decile, most popular first, `[10]`.
+    """
+    figure, (axis,) = _figure(1)
+    for system, values in shares.items():
+        style = {"linestyle": "--", "color": "black"} if system not in COLORS else {"color": COLORS[system]}
+        axis.plot(range(1, len(values) + 1), values, marker="o", label=system, **style)
+    _finish(axis, "share of recommendations by popularity decile (1 = most popular)", "decile")
+    _save(figure, file)
+
+
+def _figure(num_axes: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * num_axes, 3.6), dpi=110, layout="constrained")
+    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
+
+
+def _finish(axis: Any, title: str, label: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(label)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if axis.get_lines():
+        axis.legend(frameon=False, fontsize=8)
+
+
+def _save(figure: Any, file: Path) -> None:
+    figure.savefig(file, metadata={"Software": None})  # no version in the file: equal figures, equal bytes

@@ -1,0 +1,125 @@
+"""Train a two-tower model on encoded labels and export its towers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import RetrievalConfig
+from pipelines.models.batches import Arrays, EarlierStates, Periods, retrieval_batches
+from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
+
+WATCH = "validation_recall_at_50"
+EXAMPLE_ROWS = 4
+
+
+@dataclass(frozen=True)
+class RetrievalData:
+    """Encoded labels.
+
+    Attributes:
+        queries: query inputs of the training labels, in order of time, `[num_rows, ...]`.
+        items: item inputs of the training labels, `[num_rows, ...]`.
+        validation_queries: query inputs of validation labels, `[num_validation, ...]`.
+        validation_rows: row of each validation label's item in `corpus`, `[num_validation]`.
+        corpus: item inputs of the corpus as of the validation cut, `[num_items, ...]`.
+    """
+
+    queries: Arrays
+    items: Arrays
+    validation_queries: Arrays
+    validation_rows: NDArray[np.int64]
+    corpus: Arrays
+
+
+def train_two_tower(
+    data: RetrievalData,
+    *,
+    query_shapes: Mapping[str, Any],
+    item_shapes: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    config: RetrievalConfig,
+    seed: int,
+) -> tuple[Any, Fit]:
+    """Return the trained TwoTower and how training went.
+
+    Args:
+        data: encoded labels.
+        query_shapes: of the query encoder.
+        item_shapes: of the item encoder.
+        sizes: vocabulary name -> number of ids.
+        config: the model and how to train it.
+        seed: decides initial weights, order of rows and dropout; equal seeds give equal models on one device.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    prepare_keras(seed)
+    from pipelines.models.two_tower import TwoTower
+
+    model = TwoTower(
+        dict(query_shapes),
+        dict(item_shapes),
+        dict(sizes),
+        seed=seed,
+        **config.model_dump(
+            include={
+                "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
+                "item_dropout", "num_oov_buckets",
+            }
+        ),
+    )  # fmt: skip
+    num_rows = len(data.items["item"])
+    epochs = max(1, min(config.epochs, config.max_examples // num_rows))
+    _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
+    periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
+    states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
+    fit = fit_epochs(
+        model,
+        lambda rng: retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng),
+        epochs=epochs,
+        patience=config.patience,
+        seed=seed,
+        validate=lambda: validation_metrics(model, data),
+        watch=WATCH,
+    )
+    return model, fit
+
+
+def validation_metrics(model: Any, data: RetrievalData) -> dict[str, float]:
+    """Return recall and nDCG of the next item among the whole corpus, ties counted worst case."""
+    queries, items = predict(model.query_tower, data.validation_queries), predict(model.item_tower, data.corpus)
+    ranks = np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), 1_024):
+        part = slice(start, start + 1_024)
+        scores = queries[part] @ items.T
+        own = np.take_along_axis(scores, data.validation_rows[part, None], axis=1)
+        ranks[part] = (scores >= own).sum(axis=1)
+    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
+    return {WATCH: float((ranks <= 50).mean()), "validation_ndcg_at_10": float(gain.mean())}
+
+
+def export_towers(model: Any, folder: Path, data: RetrievalData) -> None:
+    """Write `query_tower.onnx`, `item_tower.onnx`, `model.keras` and an `input_example.npz` into `folder`."""
+    from pipelines.models.export import export_onnx
+
+    example: dict[str, Any] = {name: values[:EXAMPLE_ROWS] for name, values in data.queries.items()}
+    export_onnx(model.query_tower, folder / "query_tower.onnx", example)
+    export_onnx(model.item_tower, folder / "item_tower.onnx", {n: v[:EXAMPLE_ROWS] for n, v in data.items.items()})
+    model.save(folder / "model.keras")
+    np.savez(folder / "input_example.npz", **{name: values[:1] for name, values in example.items()})
+
+
+def _compile(model: Any, config: RetrievalConfig, *, num_steps: int) -> None:
+    import keras
+
+    from pipelines.models.losses import DiagonalSoftmax
+
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
+    # XLA compiles for tens of seconds on a CPU and gains nothing there.
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate), loss=DiagonalSoftmax(config.num_hard_negatives), jit_compile=False
+    )

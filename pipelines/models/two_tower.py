@@ -1,0 +1,141 @@
+"""The retrieval model: a query tower and an item tower into one vector space."""
+
+from typing import Any
+
+import keras
+
+from pipelines.models.layers.bag_pooling import BagPooling
+from pipelines.models.layers.history_pooling import HistoryPooling
+from pipelines.models.layers.id_dropout import IdDropout
+from pipelines.models.layers.in_batch_scores import InBatchScores
+
+Shapes = dict[str, Any]  # input name -> (shape of one row, dtype), as the encoders say it
+ITEM_IDS = "item"
+LOG_Q = "log_q"
+
+
+@keras.saving.register_keras_serializable("tandem")
+class TwoTower(keras.Model):
+    """Scores every query of a batch against every item of it; its towers are Functional models of their own.
+
+    Both towers end in unit vectors `[batch, embedding_dim]`, so a dot product is a cosine. History and item ids share
+    one embedding, taste and item categories another: what a user did lands where those items are.
+
+    Args:
+        query_shapes: query input name -> (shape of one row, dtype).
+        item_shapes: item input name -> (shape of one row, dtype).
+        sizes: vocabulary name -> number of ids (user, item, attribute, category, device, token).
+        embedding_dim: length of the towers' outputs and of item id embeddings.
+        hidden_units: units of the dense layers before the output.
+        feature_dim: length of user, attribute, category, device and token embeddings.
+        temperature: divides the dot products before the softmax.
+        dropout: share of hidden units dropped while training.
+        user_dropout: share of user ids replaced by an unseen one while training.
+        item_dropout: share of item ids replaced by an unseen one while training.
+        num_oov_buckets: ids kept for unseen values.
+        seed: seed of the id dropout.
+
+    Call: query inputs, item inputs and `log_q` `[batch]` in one dict -> logits `[batch, batch]`.
+    """
+
+    def __init__(
+        self,
+        query_shapes: Shapes,
+        item_shapes: Shapes,
+        sizes: dict[str, int],
+        *,
+        embedding_dim: int = 64,
+        hidden_units: tuple[int, ...] = (128,),
+        feature_dim: int = 16,
+        temperature: float = 0.07,
+        dropout: float = 0.1,
+        user_dropout: float = 0.3,
+        item_dropout: float = 0.05,
+        num_oov_buckets: int = 8,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._settings: dict[str, Any] = {
+            "query_shapes": query_shapes, "item_shapes": item_shapes, "sizes": sizes, "embedding_dim": embedding_dim,
+            "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
+            "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
+            "num_oov_buckets": num_oov_buckets, "seed": seed,
+        }  # fmt: skip
+        self._num_seeds = 0
+        dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
+        self.tables = {name: embedding_table(name, size, dims[name]) for name, size in sizes.items()}
+        self.query_tower = self._build_query_tower()
+        self.item_tower = self._build_item_tower()
+        self.scores = InBatchScores(temperature, name="scores")
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+        """Return in-batch logits `[batch, batch]`."""
+        settings = self._settings
+        queries = self.query_tower({k: inputs[k] for k in settings["query_shapes"]}, training=training)
+        items = self.item_tower({k: inputs[k] for k in settings["item_shapes"]}, training=training)
+        return self.scores([queries, items, inputs[ITEM_IDS], inputs[LOG_Q]])
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing to create: the towers were built with the model."""
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), **self._settings}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "TwoTower":
+        """Rebuild from `get_config`."""
+        return cls(**config)
+
+    def _build_query_tower(self) -> keras.Model:
+        settings, tables = self._settings, self.tables
+        inputs = input_tensors(settings["query_shapes"])
+        user = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["user"])
+        history = HistoryPooling(name="history_pooling")([tables["item"](inputs["history"]), inputs["history"]])
+        taste = BagPooling()([tables["category"](inputs["taste"]), inputs["taste"], inputs["taste_weights"]])
+        attributes = BagPooling()([tables["attribute"](inputs["attributes"]), inputs["attributes"]])
+        # A request need not say its device.
+        device = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["device"])
+        parts = [tables["user"](user), history, taste, attributes, tables["device"](device), inputs["query_numbers"]]
+        return keras.Model(inputs, self._head(parts, skip=history), name="query_tower")
+
+    def _build_item_tower(self) -> keras.Model:
+        settings, tables = self._settings, self.tables
+        inputs = input_tensors(settings["item_shapes"])
+        ids = IdDropout(settings["item_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["item"])
+        item = tables["item"](ids)
+        categories = BagPooling()([tables["category"](inputs["categories"]), inputs["categories"]])
+        tokens = BagPooling()([tables["token"](inputs["tokens"]), inputs["tokens"]])
+        return keras.Model(
+            inputs, self._head([item, categories, tokens, inputs["item_numbers"]], skip=item), name="item_tower"
+        )
+
+    def _next_seed(self) -> int:
+        """Return a seed no other layer has: with equal masks, towers would recognize each other's rows by them."""
+        self._num_seeds += 1
+        seed: int = self._settings["seed"] * 1_000 + self._num_seeds
+        return seed
+
+    def _head(self, parts: list[Any], *, skip: Any) -> Any:
+        """Return unit vectors: dense layers over `parts`, added to a projection of `skip`."""
+        settings = self._settings
+        hidden = keras.layers.Concatenate()(parts)
+        for units in settings["hidden_units"]:
+            hidden = keras.layers.Dense(units, activation="silu")(hidden)
+            hidden = keras.layers.Dropout(settings["dropout"], seed=self._next_seed())(hidden)
+        output = keras.layers.Dense(settings["embedding_dim"])(hidden)
+        output = keras.layers.Add()([output, keras.layers.Dense(settings["embedding_dim"], use_bias=False)(skip)])
+        return keras.layers.UnitNormalization(name="embedding")(output)
+
+
+def input_tensors(shapes: Shapes) -> dict[str, Any]:
+    """Return a Keras input of each name."""
+    return {name: keras.Input(tuple(shape), dtype=dtype, name=name) for name, (shape, dtype) in shapes.items()}
+
+
+def embedding_table(name: str, size: int, dim: int) -> keras.layers.Embedding:
+    """Return an embedding of `size` ids; small initial values let the content speak before the ids have learned."""
+    initializer = keras.initializers.RandomNormal(stddev=0.05)
+    return keras.layers.Embedding(size, dim, embeddings_initializer=initializer, name=f"{name}_embedding")

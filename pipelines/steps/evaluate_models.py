@@ -1,0 +1,299 @@
+"""Measure a pair of models on the temporal holdout, beside what it has to beat."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.config import EvaluationConfig, SourceConfig
+from pipelines.contracts import (
+    CHAMPION,
+    EVENT_TIMESTAMP,
+    EVENTS,
+    INGESTED_AT,
+    ITEM_ID,
+    RECOMMENDER,
+    USER_ID,
+    Evaluation,
+    ModelVersion,
+    TrainingSet,
+)
+from pipelines.errors import TrainingError
+from pipelines.models import systems
+from pipelines.models.candidates import Rows
+from pipelines.models.holdout import Holdout, Measured, measure
+from pipelines.models.interactions import codes
+from pipelines.models.metrics import bootstrap_interval
+from pipelines.release.manifest import read_manifest
+from pipelines.stores.artifacts import content_key
+from pipelines.stores.base import ArtifactStore, ModelRegistry
+from pipelines.stores.revision import code_digest
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+REPORT = "report.json"
+
+
+def evaluate_models(
+    training_set: TrainingSet,
+    retrieval: ModelVersion,
+    ranking: ModelVersion,
+    *,
+    config: EvaluationConfig,
+    source: SourceConfig,
+    feature_store: Any,
+    lake: Any,
+    registry: ModelRegistry,
+    artifacts: ArtifactStore,
+    seed: int,
+) -> Evaluation:
+    """Publish a report on the pair; equal arguments give the report that is there already.
+
+    Each user with events in the test window asks once, at its start, with features as of that moment. Relevant are
+    the items they then used and had not before. Every system ranks the whole corpus known at that moment, without
+    seen items; ties are counted worst case. Models run as exported, in onnxruntime.
+
+    Args:
+        training_set: names snapshot and cut.
+        retrieval: the towers.
+        ranking: the ranker trained on that retrieval's candidates.
+        config: ks, number of users and of candidates.
+        source: its delay decides what was known; a synthetic source also gives the best achievable lists.
+        feature_store: gives features as of the cut.
+        lake: gives the events.
+        registry: has the bundles and the champion, and gets the metrics.
+        artifacts: where the report is published.
+        seed: decides the sample of users, the bootstrap and the synthetic law.
+
+    Raises:
+        TrainingError: no user of the test window used anything new.
+    """
+    dataset = training_set.features.snapshot.dataset
+    champion = _champion(registry, training_set, (retrieval, ranking))
+    key = content_key(
+        training_set=training_set.fingerprint,
+        models=[retrieval.digest, ranking.digest, *(model.digest for model in champion or ())],
+        config=config.model_dump(),
+        seed=seed,
+        code=code_digest("inputs", "models", "steps/evaluate_models.py"),
+    )
+
+    def write(folder: Path) -> None:
+        evaluator = _Evaluator(training_set, config, source, feature_store, lake, registry, seed)
+        evaluator.run(folder, {RECOMMENDER: (retrieval, ranking), **({CHAMPION: champion} if champion else {})})
+
+    folder = artifacts.local(uri := artifacts.publish(f"{dataset}/evaluate_models/{key}", write))
+    report = json.loads((folder / REPORT).read_text())
+    for model, system in ((retrieval, "retrieval"), (ranking, RECOMMENDER)):
+        registry.log_metrics(model, {f"test_{name}": value for name, value in report["metrics"][system].items()})
+        registry.log_artifacts(model, {folder: "evaluation"})
+    return Evaluation(
+        training_set=training_set, retrieval=retrieval, ranking=ranking, uri=uri, metrics=report["metrics"]
+    )
+
+
+def _champion(
+    registry: ModelRegistry, training_set: TrainingSet, pair: tuple[ModelVersion, ModelVersion]
+) -> tuple[ModelVersion, ModelVersion] | None:
+    """Return the champion release's models, if another pair, of this data set, and fitted before this holdout."""
+    champion = registry.by_alias(RECOMMENDER, CHAMPION)
+    if champion is None or champion.dataset != training_set.features.snapshot.dataset:
+        return None
+    manifest = read_manifest(registry.download(champion))
+    if (manifest.retrieval.digest, manifest.ranking.digest) == tuple(model.digest for model in pair):
+        return None
+    fitted = json.loads((registry.download(manifest.retrieval) / "bundle.json").read_text())["fitted_until"]
+    if datetime.fromisoformat(fitted) > training_set.test_start:
+        return None
+    return manifest.retrieval, manifest.ranking
+
+
+@dataclass(frozen=True)
+class _Evaluator:
+    """Builds holdouts, runs the systems on them, writes the report."""
+
+    training_set: TrainingSet
+    config: EvaluationConfig
+    source: SourceConfig
+    feature_store: Any
+    lake: Any
+    registry: ModelRegistry
+    seed: int
+
+    def run(self, folder: Path, pairs: Mapping[str, tuple[ModelVersion, ModelVersion]]) -> None:
+        """Write report.json, report.html and plots into `folder`."""
+        cut = self.training_set.test_start
+        holdout = self._holdout(cut, "test")
+        if not len(holdout.users):
+            raise TrainingError(
+                f"no user of the {self.training_set.num_rows['test']} test labels used an item they had not used "
+                "before; expected at least one. Raise split.test_share, or ingest more data"
+            )
+        queries = self._queries(holdout.users, cut)
+        window = systems.best_window(
+            self._holdout(self.training_set.validation_start, "validation"), self.config.metric, self.config.ks
+        )
+        tops: dict[str, Rows] = {"popularity": systems.popularity(holdout, window, self._top_k)}
+        for name, (retrieval, ranking) in pairs.items():
+            tops |= self._pair(name, holdout, queries, retrieval, ranking)
+        oracle = self._oracle(holdout, cut)
+        if oracle is not None:
+            tops["oracle"] = oracle
+        measured = {name: measure(holdout, top, self.config.ks) for name, top in tops.items()}
+        _write(folder, self._report(holdout, measured, window), measured, holdout, self.config)
+
+    @property
+    def _top_k(self) -> int:
+        return max(self.config.ks)
+
+    def _pair(
+        self, name: str, holdout: Holdout, queries: pa.Table, retrieval: ModelVersion, ranking: ModelVersion
+    ) -> dict[str, Rows]:
+        embedded = systems.embed(self.registry.download(retrieval), queries, holdout.items)
+        ordered = systems.recommended_order(
+            holdout,
+            embedded,
+            self.registry.download(ranking),
+            queries,
+            num_candidates=self.config.num_candidates,
+            top_k=self._top_k,
+        )
+        alone = {"retrieval": systems.retrieval_order(holdout, embedded, self._top_k)} if name == RECOMMENDER else {}
+        return {**alone, name: ordered}
+
+    def _holdout(self, cut: datetime, split: str) -> Holdout:
+        window = pq.read_table(Path(self.training_set.uri) / f"{split}.parquet", columns=[USER_ID, ITEM_ID])
+        users = window[USER_ID].unique().sort()
+        if len(users) > self.config.max_users:
+            chosen = np.random.default_rng(self.seed).permutation(len(users))[: self.config.max_users]
+            users = users.take(pa.array(np.sort(chosen)))
+        items = self.feature_store.items_at(cut, features=self.training_set.features)
+        return Holdout.of(self._known_before(cut), window, items, users)
+
+    def _known_before(self, cut: datetime) -> pa.Table:
+        """Return user and item of the events that were known before `cut`."""
+        version = self.training_set.features.snapshot.versions[EVENTS]
+        columns = [USER_ID, ITEM_ID, EVENT_TIMESTAMP, INGESTED_AT]
+        events = self.lake.read(EVENTS, version=version, columns=columns)
+        limit = pa.scalar(cut - timedelta(seconds=self.source.delay_seconds), TIMESTAMP)
+        known = pc.and_(pc.less(events[EVENT_TIMESTAMP], limit), pc.less(events[INGESTED_AT], limit))
+        return events.filter(known).select([USER_ID, ITEM_ID])
+
+    def _queries(self, users: pa.Array, moment: datetime) -> pa.Table:
+        moments = pa.array([moment] * len(users), TIMESTAMP)
+        rows = pa.table({USER_ID: users, EVENT_TIMESTAMP: moments})
+        features = self.feature_store.historical(rows, "serving_user_v1", features=self.training_set.features)
+        return systems.add_context(features, moments)
+
+    def _oracle(self, holdout: Holdout, cut: datetime) -> Rows | None:
+        """Return the lists no recommender can beat in expectation, for data whose law is known."""
+        if self.source.kind != "synthetic":
+            return None
+        from pipelines.sources.synthetic import SyntheticSource
+
+        ids = holdout.items[ITEM_ID].combine_chunks()
+        names = np.array(ids.to_pylist(), dtype=object)
+        seen = [names[row].tolist() for row in holdout.seen]
+        law = SyntheticSource(self.source.synthetic, seed=self.seed)
+        end = self.training_set.features.snapshot.as_of
+        lists = law.best_items(holdout.users.to_pylist(), cut, self._top_k, exclude=seen, until=end)
+        lengths = {len(row) for row in lists}
+        return codes(pa.array([item for row in lists for item in row]), ids).reshape(len(lists), lengths.pop())
+
+    def _report(self, holdout: Holdout, measured: Mapping[str, Measured], window: str) -> dict[str, Any]:
+        snapshot = self.training_set.features.snapshot
+        metric = self.config.metric
+        intervals = {
+            name: bootstrap_interval(result.per_user[metric], seed=self.seed) for name, result in measured.items()
+        }
+        return {
+            "dataset": snapshot.dataset,
+            "snapshot": snapshot.snapshot_id,
+            "cut": self.training_set.test_start.isoformat(),
+            "num_users": len(holdout.users),
+            "num_items": holdout.items.num_rows,
+            "num_candidates": self.config.num_candidates,
+            "popularity_window": window,
+            "interval_metric": metric,
+            "intervals": intervals,
+            "metrics": {name: result.overall for name, result in measured.items()},
+            "slices": {
+                name: {system: result.slices[name] for system, result in measured.items()}
+                for name in next(iter(measured.values())).slices
+            },
+        }
+
+
+def _write(
+    folder: Path,
+    report: dict[str, Any],
+    measured: Mapping[str, Measured],
+    holdout: Holdout,
+    config: EvaluationConfig,
+) -> None:
+    """Write the report as JSON, plots and a page."""
+    from pipelines.models import plots
+    from pipelines.models.holdout import decile_shares
+    from pipelines.models.report import write_report
+
+    (folder / REPORT).write_text(json.dumps(report, indent=2))
+    files = [folder / f"{name}.png" for name in ("recall_against_k", "ndcg_against_k", "popularity_bias")]
+    for file, metric in zip(files, ("recall", "ndcg"), strict=False):
+        plots.metric_against_k(file, report["metrics"], metric, config.ks)
+    chosen = decile_shares(np.nonzero(holdout.relevant)[1], holdout.popularity)
+    shares = {name: result.deciles for name, result in measured.items()}
+    plots.popularity_bias(files[2], {**shares, "what users chose": chosen})
+    shown = [config.metric, *(f"{name}_at_{k}" for k in config.ks for name in ("recall", "ndcg"))]
+    tables = {
+        "All users": _columns(report["metrics"], shown),
+        "Beyond accuracy": _columns(report["metrics"], list(_beyond(report["metrics"]))),
+        **{f"Slice: {name}": _columns(rows, ["num_users", *shown]) for name, rows in report["slices"].items()},
+    }
+    facts = {name: report[name] for name in ("dataset", "snapshot", "cut", "num_users", "num_items", "num_candidates")}
+    facts |= {
+        f"95 % interval, {config.metric}, {name}": f"{low:.4f} to {high:.4f}"
+        for name, (low, high) in report["intervals"].items()
+    }
+    write_report(
+        folder / "report.html",
+        title=f"Evaluation on {report['dataset']}",
+        facts=facts,
+        tables=tables,
+        notes=_notes(report, config.metric),
+        plots=files,
+    )
+
+
+def _columns(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> dict[str, dict[str, float]]:
+    wanted = dict.fromkeys(names)
+    return {system: {name: values[name] for name in wanted if name in values} for system, values in rows.items()}
+
+
+def _beyond(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    first = next(iter(rows.values()))
+    return [name for name in first if name.startswith(("coverage", "novelty", "diversity", "popularity_share"))]
+
+
+def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
+    """Say in words who won, and how to read the figures."""
+    values = {name: figures[metric] for name, figures in report["metrics"].items()}
+    lines = [
+        "Full ranking over the corpus as known at the cut, seen items removed, ties counted worst case, one query "
+        "a user.",
+        f"Popularity counts events of the window {report['popularity_window']!r}, chosen on the validation window.",
+    ]
+    for other in ("popularity", "retrieval"):
+        verb = "beats" if values[RECOMMENDER] > values[other] else "does not beat"
+        lines.append(
+            f"The recommender {verb} {other} on {metric}: {values[RECOMMENDER]:.4f} against {values[other]:.4f}."
+        )
+    if "oracle" in values:
+        share = values[RECOMMENDER] / max(values["oracle"], 1e-9)
+        lines.append(f"The oracle knows the law of the data; the recommender reaches {share:.0%} of it.")
+    return lines
