@@ -1,0 +1,1 @@
+"""The serving component: loads the champion release and answers in milliseconds."""

@@ -1,0 +1,62 @@
+"""Prometheus metrics of the serving component."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """All metrics, in a registry of their own: two servers in one process do not collide."""
+
+    def __init__(self) -> None:
+        """Create the metrics at zero."""
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "tandem_requests", "Requests by route and status", ["route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "tandem_request_seconds", "Time to answer", ["route"], buckets=_BUCKETS, registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "tandem_stage_seconds",
+            "Time of one stage of a recommendation",
+            ["stage"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.degraded = Counter("tandem_degraded", "Answers made with a part down", ["part"], registry=registry)
+        self.popular_items = Counter("tandem_popular_items", "Items filled up from the popular ones", registry=registry)
+        self.unknown_users = Counter(
+            "tandem_unknown_users", "Recommendations for users nobody knows", registry=registry
+        )
+        self.events = Counter("tandem_events", "Events written to the log", registry=registry)
+        self.swaps = Counter("tandem_release_swaps", "Releases that went live", registry=registry)
+        self.refused = Counter("tandem_releases_refused", "Releases that were not loaded", ["error"], registry=registry)
+        self.registry_up = Gauge(
+            "tandem_registry_up", "1 when the last look at the model registry worked", registry=registry
+        )
+        self._release = _ReleaseInfo()
+        registry.register(self._release)
+
+    def went_live(self, version: str, dataset: str, digest: str) -> None:
+        """Count a swap and name the release that answers from now on."""
+        self.swaps.inc()
+        self._release.labels = (version, dataset, digest[:12])
+
+
+class _ReleaseInfo(Collector):
+    """The labels of the one release that answers; the one before is gone with the swap, not left at 0."""
+
+    labels: tuple[str, ...] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "tandem_release_info", "1 for the release that answers", labels=["version", "dataset", "digest"]
+        )
+        if self.labels is not None:
+            family.add_metric(self.labels, 1)
+        yield family

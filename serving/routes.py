@@ -1,0 +1,298 @@
+"""The endpoints: parse, call, answer. Each takes the live release once, so its answer is from that one alone."""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Query, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from pipelines.errors import PlatformError, RequestError
+from serving import schemas
+from serving.explain import explain
+from serving.metrics import Metrics
+from serving.overlay import recent_event
+from serving.recommender import Choice, Recommender, Stages
+from serving.recommender import Query as Wanted
+from serving.releases import Live
+from serving.state import State
+
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+OLDEST_EVENT = datetime(1970, 1, 1, tzinfo=UTC)
+REGISTRY = "registry"
+Id = Annotated[str, Query(min_length=1, max_length=256)]
+ItemId = Annotated[str, Path(min_length=1, max_length=256)]
+
+router = APIRouter()
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    422: {"model": schemas.ErrorResponse, "description": "the request is out of bounds"},
+    503: {"model": schemas.ErrorResponse, "description": "no release is loaded yet; try again"},
+}
+
+
+@router.post(
+    "/v1/recommendations",
+    response_model=schemas.RecommendationResponse,
+    responses=_ERRORS,
+    tags=["recommend"],
+    summary="Recommend items to a user",
+)
+async def recommendations(request: Request, body: schemas.RecommendationRequest) -> Response:
+    """Retrieve, filter, rank, apply business rules. Items the user has seen are left out."""
+    state = _state(request)
+    live = _live(state)
+    _check_count(body.count, state.settings.max_count)
+    return await state.run(_recommend, state, live, body)
+
+
+def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) -> Response:
+    stages = Stages()
+    user = live.users.read(body.user_id)
+    stages.lap("features")
+    query = Wanted(body.user_id, body.count, body.context.timestamp, body.context.device, tuple(body.exclude))
+    chosen, moment = live.recommender.recommend(query, user, stages, now=datetime.now(UTC))
+    content = {
+        "user_id": body.user_id,
+        "user_known": user.known,
+        "items": _items(live.recommender, chosen),
+        "request_time": moment,
+        "release": release_ref(live),
+        "degraded": _degraded(state, user.degraded),
+    }
+    response = _json(content)
+    stages.lap("respond")
+    _observe(state.metrics, stages, chosen, user.known)
+    response.headers["Server-Timing"] = ", ".join(f"{name};dur={1000 * s:.3f}" for name, s in stages.seconds.items())
+    return response
+
+
+def _observe(metrics: Metrics, stages: Stages, chosen: Sequence[Choice], known: bool) -> None:
+    for name, seconds in stages.seconds.items():
+        metrics.stage_seconds.labels(name).observe(seconds)
+    metrics.popular_items.inc(sum(choice.origin == "popular" for choice in chosen))
+    metrics.unknown_users.inc(not known)
+
+
+def _items(recommender: Recommender, chosen: Sequence[Choice]) -> list[dict[str, Any]]:
+    catalogue = recommender.bundle.catalogue
+    return [
+        {
+            "item_id": catalogue.ids[choice.row],
+            "title": catalogue.titles[choice.row],
+            "rank": rank,
+            "score": choice.probability,
+            "expected_value": choice.expected_value,
+            "retrieval_score": choice.retrieval_score,
+            "source": choice.origin,
+        }
+        for rank, choice in enumerate(chosen, start=1)
+    ]
+
+
+@router.get(
+    "/v1/items/{item_id:path}/similar",
+    response_model=schemas.SimilarResponse,
+    responses=_ERRORS,
+    tags=["recommend"],
+    summary="Items like an item",
+)
+async def similar(
+    request: Request, item_id: ItemId, count: Annotated[int, Query(ge=1, le=1000, description="items wanted")] = 10
+) -> Response:
+    """Return the item's nearest neighbours in the retrieval model's space; popular items for an unknown one."""
+    state = _state(request)
+    live = _live(state)
+    _check_count(count, state.settings.max_count)
+    return await state.run(_similar, live, item_id, count)
+
+
+def _similar(live: Live, item_id: str, count: int) -> Response:
+    catalogue = live.bundle.catalogue
+    row = catalogue.rows.get(item_id)
+    if row is None:
+        found = [(popular, None, "popular") for popular in live.recommender.popular(count).tolist()]
+    else:
+        rows, scores = live.recommender.similar(row, count)
+        found = [(near, score, "retrieval") for near, score in zip(rows.tolist(), scores.tolist(), strict=True)]
+    items = [
+        {"item_id": catalogue.ids[r], "title": catalogue.titles[r], "score": score, "source": source}
+        for r, score, source in found
+    ]
+    return _json({"item_id": item_id, "item_known": row is not None, "items": items, "release": release_ref(live)})
+
+
+@router.post(
+    "/v1/events",
+    status_code=202,
+    response_model=schemas.EventsResponse,
+    responses=_ERRORS,
+    tags=["learn"],
+    summary="Tell what users did",
+)
+async def events(request: Request, body: schemas.EventsRequest) -> Response:
+    """Write events to disk, then acknowledge. They count for the next request of the user at once."""
+    state = _state(request)
+    limit = state.settings.max_events
+    if len(body.events) > limit:
+        raise RequestError(f"the request carries {len(body.events)} events; expected at most {limit}")
+    now = datetime.now(UTC)
+    records = [_record(event, now) for event in body.events]
+    new = await asyncio.wrap_future(state.events.append(records))
+    state.overlay.add(map(recent_event, new))
+    state.metrics.events.inc(len(new))
+    ids = [record["event_id"] for record in records]
+    return _json({"accepted": len(new), "duplicates": len(records) - len(new), "event_ids": ids}, 202)
+
+
+def _record(event: schemas.EventIn, now: datetime) -> dict[str, Any]:
+    happened = (event.event_timestamp or now).astimezone(UTC)
+    if not OLDEST_EVENT <= happened <= now + MAX_CLOCK_SKEW:
+        raise RequestError(
+            f"event_timestamp {happened.isoformat()} is not between 1970 and now ({now.isoformat()}); "
+            "check the sender's clock"
+        )
+    return {
+        **event.model_dump(),
+        "event_id": event.event_id or uuid.uuid4().hex,
+        "event_timestamp": happened.isoformat(timespec="microseconds"),
+        "ingested_at": now.isoformat(timespec="microseconds"),
+    }
+
+
+@router.get(
+    "/v1/explanations",
+    response_model=schemas.Explanation,
+    responses=_ERRORS,
+    tags=["recommend"],
+    summary="Why an item is, or is not, recommended",
+)
+async def explanations(
+    request: Request,
+    user_id: Id,
+    item_id: Id,
+    count: Annotated[int, Query(ge=1, le=1000, description="length of the answer it is looked for in")] = 10,
+) -> Response:
+    """Show the features used, retrieval score and exact rank, the ranker's outputs, and what excluded the item."""
+    state = _state(request)
+    live = _live(state)
+    _check_count(count, state.settings.max_count)
+    return await state.run(_explain, state, live, Wanted(user_id, count), item_id)
+
+
+def _explain(state: State, live: Live, query: Wanted, item_id: str) -> Response:
+    user = live.users.read(query.user_id)
+    content = explain(live.recommender, query, user, item_id, now=datetime.now(UTC))
+    return _json({**content, "release": release_ref(live), "degraded": _degraded(state, user.degraded)})
+
+
+@router.get("/healthz", tags=["operate"], summary="Whether the process lives")
+async def healthz() -> Response:
+    """Answer 200 as long as the process answers at all."""
+    return _json({"status": "ok"})
+
+
+@router.get("/readyz", tags=["operate"], summary="Whether requests can be answered")
+async def readyz(request: Request) -> Response:
+    """Answer 200 when a release is loaded, else 503 with the reason; parts that are down are named either way."""
+    state = _state(request)
+    live = state.watcher.live
+    if live is None:
+        return _json({"ready": False, "reason": not_ready(state)}, 503)
+    return _json({"ready": True, "release": live.bundle.model.version, "degraded": degradations(state, live)})
+
+
+@router.get("/v1/release", tags=["operate"], summary="The release that answers")
+async def release(request: Request) -> Response:
+    """Return versions, metrics and state of the release; `version` is null, with the reason, when there is none."""
+    state = _state(request)
+    live = state.watcher.live
+    refused = state.watcher.status.refused
+    if live is None:
+        return _json({"version": None, "reason": not_ready(state), "refused": refused})
+    manifest = live.bundle.manifest
+    return _json(
+        {
+            **release_ref(live),
+            "as_of": manifest.as_of,
+            "snapshot": manifest.snapshot.model_dump(),
+            "loaded_at": live.loaded_at,
+            "num_items": live.bundle.catalogue.num_items,
+            "num_candidates": manifest.num_candidates,
+            "index_recall": manifest.index.recall,
+            "metrics": manifest.metrics,
+            "sample_users": manifest.sample_users,
+            "feature_services": manifest.feature_services,
+            "degraded": degradations(state, live),
+            "refused": refused,
+        }
+    )
+
+
+@router.get("/metrics", tags=["operate"], summary="Prometheus metrics")
+async def metrics(request: Request) -> Response:
+    """Return counters and histograms in Prometheus' text format."""
+    return Response(generate_latest(_state(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def release_ref(live: Live) -> dict[str, str]:
+    """Return what every answer says about its release."""
+    bundle = live.bundle
+    return {
+        "version": bundle.model.version,
+        "digest": bundle.model.digest,
+        "dataset": bundle.manifest.dataset,
+        "retrieval": bundle.manifest.retrieval.version,
+        "ranking": bundle.manifest.ranking.version,
+        "index": bundle.index.kind,
+    }
+
+
+def not_ready(state: State) -> str:
+    """Say why there is no release, and what to do about it."""
+    status = state.watcher.status
+    if status.refused:
+        version, why = next(iter(status.refused.items()))
+        return f"release {version} was refused: {why}"
+    if status.registry_error:
+        return f"no release in the cache, and the model registry cannot be asked: {status.registry_error}"
+    if status.absent:
+        return f"no version of `recommender` has the alias {state.settings.alias!r}; run `tandem promote-release`"
+    return "the release is still loading; try again in a few seconds"
+
+
+def degradations(state: State, live: Live) -> dict[str, str]:
+    """Return part -> why it is down."""
+    parts = {REGISTRY: state.watcher.status.registry_error, "user_features": live.users.failure}
+    return {part: reason for part, reason in parts.items() if reason}
+
+
+def _degraded(state: State, parts: Sequence[str]) -> list[str]:
+    """Count and list the parts that were down for one answer; the registry is no part of an answer."""
+    for part in parts:
+        state.metrics.degraded.labels(part).inc()
+    return list(parts)
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.tandem
+    return state
+
+
+def _live(state: State) -> Live:
+    live: Live | None = state.watcher.live
+    if live is None:
+        raise PlatformError(not_ready(state))
+    return live
+
+
+def _check_count(count: int, limit: int) -> None:
+    if count > limit:
+        raise RequestError(f"count is {count}; expected at most {limit}")
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

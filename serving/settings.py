@@ -1,0 +1,52 @@
+"""Settings of the serving component, from the environment only."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.config import DEFAULT_HOME
+from pipelines.errors import ConfigError
+
+PREFIX = "TANDEM_SERVING__"
+
+
+class Settings(BaseModel):
+    """Each field is read from `TANDEM_SERVING__<FIELD>`, `home` from `TANDEM_HOME`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = DEFAULT_HOME
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    mlflow_uri: str = Field("http://127.0.0.1:5000", description="MLflow tracking server")
+    feature_store_yaml: str = Field("", description="Feast yaml of the profile; empty: the embedded one below home")
+    alias: str = Field("champion", min_length=1, description="alias of `recommender` that is served")
+    poll_seconds: float = Field(2.0, gt=0, description="pause between looks at the alias")
+    retry_seconds: float = Field(30.0, gt=0, description="pause before a refused release is tried again")
+    store_retry_seconds: float = Field(1.0, ge=0, description="pause before a failed online store is asked again")
+    max_count: int = Field(200, ge=1, description="most items one request may ask for")
+    max_events: int = Field(500, ge=1, description="most events one request may carry")
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    threads: int = Field(0, ge=0, description="threads that score; 0: one a core")
+    overlay_users: int = Field(100_000, ge=1, description="users whose newest events are kept in memory")
+    overlay_length: int = Field(1_000, ge=1, description="events kept in memory for one user")
+    log_level: str = Field("info", pattern="^(critical|error|warning|info|debug)$")
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigError: a variable with our prefix is unknown, or a value is not legal; the message names it.
+    """
+    environment = os.environ if environment is None else environment
+    values = {k.removeprefix(PREFIX).lower(): v for k, v in environment.items() if k.startswith(PREFIX)}
+    if environment.get("TANDEM_HOME"):
+        values["home"] = environment["TANDEM_HOME"]
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError(f"serving settings are not valid: {'; '.join(problems)}. See serving/settings.py") from error

@@ -1,0 +1,78 @@
+"""What requests share: settings, metrics, the event log, and the live release."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from pipelines.contracts import RECOMMENDER
+from serving.bundle import Bundle
+from serving.event_log import EventLog
+from serving.metrics import Metrics
+from serving.overlay import Overlay, recent_event
+from serving.releases import ReleaseSource, ReleaseWatcher
+from serving.settings import Settings
+from serving.users import OnlineStore, UserReader
+
+_logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+OpenStore = Callable[[Settings, str], OnlineStore]
+
+
+class State:
+    """What requests share. Everything in it is safe to use from several threads."""
+
+    def __init__(self, settings: Settings, source: ReleaseSource, open_store: OpenStore) -> None:
+        """Build the parts; nothing is loaded and no thread of ours polls yet."""
+        self._open_store = open_store
+        self.settings = settings
+        self.metrics = Metrics()
+        self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
+        self.events = EventLog(settings.home / "serving" / "events")
+        self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="score")
+        self.watcher = ReleaseWatcher(
+            source,
+            settings.home / "serving" / "cache",
+            open_users=self._open_users,
+            metrics=self.metrics,
+            retry_seconds=settings.retry_seconds,
+        )
+
+    async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Run CPU-bound work in the scoring threads, so that the event loop stays free to accept."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+    def start(self) -> None:
+        """Take back recent events from the log, then watch for releases."""
+        limit = self.settings.overlay_users * 10
+        replayed = [recent_event(record) for record in self.events.replay(limit)]
+        self.overlay.add(replayed)
+        self.watcher.start(self.settings.poll_seconds)
+        _logger.info("watching alias %r of %r; %d events replayed", self.settings.alias, RECOMMENDER, len(replayed))
+
+    def stop(self) -> None:
+        """Write what is queued and end the threads."""
+        self.watcher.stop()
+        self.events.close()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _open_users(self, bundle: Bundle) -> UserReader:
+        dataset, settings = bundle.manifest.dataset, self.settings
+        return UserReader(
+            lambda: self._open_store(settings, dataset),
+            self.overlay,
+            history_length=bundle.manifest.history_length,
+            retry_seconds=settings.store_retry_seconds,
+        )
+
+
+def open_store(settings: Settings, dataset: str) -> OnlineStore:
+    """Open the online feature store of a dataset."""
+    from pipelines.stores.feature_store import FeatureStore
+
+    store: OnlineStore = FeatureStore(
+        home=settings.home, dataset=dataset, yaml_file=settings.feature_store_yaml or None
+    )
+    return store
