@@ -1,0 +1,195 @@
+"""The tasks, defined once: the pipeline and the single DAGs wire the same ones.
+
+Each is one call of an entrypoint. What it takes and returns is a reference, small JSON; the entrypoint is imported
+inside the task, so that reading a DAG file costs nothing.
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Asset, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+RUN_CLOCK = "{{ dag_run.run_after | ts }}"  # the run's own moment: the same on every retry
+AS_OF = "{{ params.as_of or '' }}"
+PARTITION = "{{ params.partition }}"
+
+
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_config(again: str | None = None) -> Json:
+    """Turn this run's parameters into one resolved configuration that all its tasks read.
+
+    A scheduled run has no parameters of its own: it goes on with the configuration that the asset `again` was
+    published with last, and is skipped when there is none.
+    """
+    from pipelines import entrypoints
+
+    context = get_current_context()
+    if again is None or context["dag_run"].run_type != "scheduled":
+        return entrypoints.resolve_params(dict(context["params"]))
+    last = entrypoints.last_published(again)
+    if last is None:
+        raise AirflowSkipException("nothing was ingested on this platform yet, so there is no source to read again")
+    return {"config": last["config"]}
+
+
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def receive(asset: str) -> Json:
+    """Return the references of the asset event that triggered this run, or those published last."""
+    from pipelines import entrypoints
+
+    context = get_current_context()
+    events = context["triggering_asset_events"].get(Asset(asset)) or []
+    return entrypoints.receive(asset, events[-1].extra if events else None, dict(context["params"]))
+
+
+@task(execution_timeout=timedelta(hours=2))
+def read_partition(config: str, partition: str) -> Json:
+    """Read one raw partition from the source and stage it unchanged."""
+    from pipelines import entrypoints
+
+    return entrypoints.read_partition(config, partition)
+
+
+@task(execution_timeout=timedelta(hours=1))
+def validate_partition(config: str, raw: Json, as_of: str) -> Json:
+    """Check the partition against its contract; set rows that break a row rule aside."""
+    from pipelines import entrypoints
+
+    validated = entrypoints.validate_partition(config, raw, as_of)
+    log.info("Data Docs: %s", validated["docs_uri"])
+    return validated
+
+
+@task(execution_timeout=timedelta(hours=1))
+def append_partition(config: str, validated: Json) -> Json:
+    """Append accepted and quarantined rows to the lake, exactly once."""
+    from pipelines import entrypoints
+
+    return entrypoints.append_partition(config, validated)
+
+
+@task
+def take_snapshot(config: str, as_of: str) -> Json:
+    """Fix the moment and the lake versions that everything after reads."""
+    from pipelines import entrypoints
+
+    return entrypoints.take_snapshot(config, as_of)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def compute_features(config: str, snapshot: Json) -> Json:
+    """Compute the feature tables of the snapshot."""
+    from pipelines import entrypoints
+
+    return entrypoints.compute_features(config, snapshot)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def materialize_online(config: str, features: Json) -> Json:
+    """Bring the features into the online store; check counts and freshness there."""
+    from pipelines import entrypoints
+
+    return entrypoints.materialize_online(config, features)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def build_training_set(config: str, features: Json) -> Json:
+    """Join each label to what was known before it."""
+    from pipelines import entrypoints
+
+    return entrypoints.build_training_set(config, features)
+
+
+@task(retries=1, execution_timeout=timedelta(hours=12))
+def train_retrieval(config: str, training_set: Json) -> Json:
+    """Train the two-tower model and register a version."""
+    from pipelines import entrypoints
+
+    return entrypoints.train_retrieval(config, training_set)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
+    """Retrieve candidates for past queries and join their features."""
+    from pipelines import entrypoints
+
+    return entrypoints.build_ranking_set(config, training_set, retrieval)
+
+
+@task(retries=1, execution_timeout=timedelta(hours=12))
+def train_ranking(config: str, ranking_set: Json) -> Json:
+    """Train and calibrate the ranking model and register a version."""
+    from pipelines import entrypoints
+
+    return entrypoints.train_ranking(config, ranking_set)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: Json) -> Json:
+    """Measure both models on the temporal holdout beside their baselines."""
+    from pipelines import entrypoints
+
+    return entrypoints.evaluate_models(config, training_set, retrieval, ranking)
+
+
+@task(execution_timeout=timedelta(hours=2))
+def build_index(config: str, evaluation: Json) -> Json:
+    """Embed and index the item corpus; fail below the recall floor."""
+    from pipelines import entrypoints
+
+    return entrypoints.build_index(config, evaluation)
+
+
+@task(execution_timeout=timedelta(minutes=30))
+def assemble_release(config: str, evaluation: Json, index: Json) -> Json:
+    """Bind models, index and item features into one registered release."""
+    from pipelines import entrypoints
+
+    return entrypoints.assemble_release(config, evaluation, index)
+
+
+@task
+def compare_release(config: str, release: Json) -> Json:
+    """Hold the release against champion and popularity."""
+    from pipelines import entrypoints
+
+    return entrypoints.compare_release(config, release)
+
+
+@task(execution_timeout=timedelta(minutes=20))
+def promote_release(config: str, comparison: Json) -> Json:
+    """Make the release champion, wait until serving answers from it, smoke-test it."""
+    from pipelines import entrypoints
+
+    return entrypoints.promote_release(config, comparison)
+
+
+@task(execution_timeout=timedelta(minutes=5))
+def record(published: Json) -> None:
+    """Remember this run's references, so that a DAG triggered by hand can go on from them."""
+    from pipelines import entrypoints
+
+    run = get_current_context()["run_id"]
+    for asset, references in published.items():
+        entrypoints.publish(asset, references, run)
+
+
+def publish(asset: Asset, references: Json) -> Any:
+    """Add the task that publishes references: as an asset event, which triggers the DAGs behind it, and as a file."""
+
+    @task(task_id=f"publish_{asset.name}", outlets=[asset], execution_timeout=timedelta(minutes=5))
+    def publish_asset(name: str, references: Json) -> None:
+        """Publish the references, unless there is nothing new to work on."""
+        from pipelines import entrypoints
+
+        context = get_current_context()
+        if not entrypoints.publish(name, references, context["run_id"])["changed"]:
+            raise AirflowSkipException(f"nothing new in {name}, so the DAGs behind it are not triggered")
+        context["outlet_events"][Asset(name)].extra = references
+
+    return publish_asset(asset.name, references)
