@@ -1,0 +1,151 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.config import REPOSITORY, RetrievalConfig
+from pipelines.models.export import export_onnx, load_onnx, run_onnx
+from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
+from pipelines.models.training import predict
+from tests.support.rows import feature_rows
+
+CONFIG = RetrievalConfig(
+    embedding_dim=16, hidden_units=(16,), feature_dim=4, batch_size=64, epochs=4, learning_rate=0.02
+)
+
+
+def encoded(seed: int = 0) -> tuple[RetrievalData, dict[str, Any]]:
+    from pipelines.steps.train_retrieval import _encode, fit_encoders
+
+    rows = feature_rows(1_200, seed=seed)
+    items, queries = fit_encoders(rows.slice(0, 900), CONFIG)
+    data = _encode(rows.slice(0, 900), rows.slice(900), items, queries, seed=0)
+    sizes = {name: v.size for name, v in {**queries.vocabularies, **items.vocabularies}.items()}
+    return data, {"query_shapes": queries.shapes, "item_shapes": items.shapes, "sizes": sizes}
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Any, Any, RetrievalData]:
+    data, shapes = encoded()
+    model, fit = train_two_tower(data, config=CONFIG, seed=3, **shapes)
+    return model, fit, data
+
+
+def test_it_learns_a_planted_pattern(trained):
+    _, fit, data = trained
+    # Forty items in four groups: within the right group of ten, chance gives an nDCG@10 of about a quarter.
+    by_chance = np.mean([1 / np.log2(1 + r) if r <= 10 else 0 for r in range(1, len(data.corpus["item"]) + 1)])
+    assert fit.at_best()["validation_ndcg_at_10"] > 2 * by_chance
+    assert fit.curves["loss"][-1] < fit.curves["loss"][0]
+
+
+def test_the_model_has_the_weights_of_its_best_epoch(trained):
+    from pipelines.models.retrieval import validation_metrics
+
+    model, fit, data = trained
+    assert validation_metrics(model, data) == {n: v for n, v in fit.at_best().items() if n != "loss"}
+
+
+def test_towers_give_unit_vectors(trained):
+    model, _, data = trained
+    for tower, inputs in ((model.query_tower, data.queries), (model.item_tower, data.items)):
+        np.testing.assert_allclose(np.linalg.norm(predict(tower, inputs), axis=1), 1, rtol=1e-5)
+
+
+def test_a_call_gives_in_batch_logits(trained):
+    model, _, data = trained
+    batch = {**_first(data.queries, 8), **_first(data.items, 8), "log_q": np.zeros(8, np.float32)}
+    assert np.asarray(model(batch)).shape == (8, 8)
+
+
+def test_wrong_shape_is_refused(trained):
+    model, _, data = trained
+    with pytest.raises(ValueError, match=r"shape|rank"):
+        model.query_tower({**_first(data.queries, 8), "history": np.zeros(8, np.int32)})
+
+
+def test_it_survives_its_config(trained):
+    model, _, _ = trained
+    config = model.get_config()
+    assert type(model).from_config(config).get_config() == config
+
+
+def test_saved_and_loaded_it_gives_equal_outputs_and_still_shares_the_item_embedding(trained, tmp_path: Path):
+    import keras
+
+    model, _, data = trained
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(predict(loaded.query_tower, data.queries), predict(model.query_tower, data.queries))
+    assert loaded.count_params() == model.count_params()
+
+
+def test_exported_towers_give_what_keras_gives(trained, tmp_path: Path):
+    model, _, data = trained
+    export_towers(model, tmp_path, data)
+    for side, inputs in (("query", data.queries), ("item", data.items)):
+        (embeddings,) = run_onnx(load_onnx(tmp_path / f"{side}_tower.onnx"), inputs).values()
+        np.testing.assert_allclose(embeddings, predict(getattr(model, f"{side}_tower"), inputs), atol=1e-4)
+
+
+def test_an_export_that_differs_is_refused(trained, tmp_path: Path, monkeypatch):
+    from pipelines.errors import TrainingError
+
+    model, _, data = trained
+    monkeypatch.setattr("pipelines.models.export.TOLERANCE", -1.0)
+    with pytest.raises(TrainingError, match="differs from Keras"):
+        export_onnx(model.item_tower, tmp_path / "tower.onnx", _first(data.items, 2))
+
+
+def test_no_two_dropouts_share_a_seed(trained):
+    # With equal masks in both towers, rows are recognized by the mask: the loss falls and nothing is learned.
+    model, _, _ = trained
+    layers = [layer for tower in (model.query_tower, model.item_tower) for layer in tower.layers]
+    seeds = [layer.seed for layer in layers if hasattr(layer, "seed")]
+    assert len(seeds) >= 5
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_equal_seeds_give_equal_models():
+    data, shapes = encoded()
+    config = CONFIG.model_copy(update={"epochs": 1})
+    first, second = (train_two_tower(data, config=config, seed=9, **shapes)[0] for _ in range(2))
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_more_labels_are_seen_in_fewer_epochs():
+    data, shapes = encoded()
+    config = CONFIG.model_copy(update={"max_examples": 2 * len(data.items["item"])})
+    _, fit = train_two_tower(data, config=config, seed=9, **shapes)
+    assert len(fit.curves["loss"]) == 2
+
+
+JAX = """
+import numpy as np
+from tests.pipelines.models.test_retrieval import CONFIG, encoded
+from pipelines.models.retrieval import train_two_tower
+import keras
+data, shapes = encoded()
+model, fit = train_two_tower(data, config=CONFIG.model_copy(update={"epochs": 1}), seed=1, **shapes)
+assert keras.backend.backend() == "jax"
+assert np.isfinite(fit.curves["loss"]).all(), fit
+print([tuple(w.shape) for w in model.get_weights()])
+"""
+
+
+@pytest.mark.slow
+def test_jax_trains_the_same_model(trained):
+    pytest.importorskip("jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", JAX], capture_output=True, text=True, env=environment, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == str([tuple(w.shape) for w in trained[0].get_weights()])
+
+
+def _first(inputs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    return {name: values[:count] for name, values in inputs.items()}

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+
+from pipelines.config import EvaluationConfig, SourceConfig
+from pipelines.contracts import Evaluation
+from pipelines.errors import TrainingError
+from pipelines.steps import evaluate_models as module
+from pipelines.steps.evaluate_models import evaluate_models
+from tests.support.trained_models import SEED, World
+
+CONFIG = EvaluationConfig(ks=(5, 10), num_candidates=20)
+
+
+def evaluate(world: World, config: EvaluationConfig = CONFIG, **changes) -> Evaluation:
+    arguments = {
+        "source": SourceConfig(kind="csv"), "feature_store": world.feature_store, "lake": world.lake,
+        "registry": world.registry, "artifacts": world.artifacts, "seed": SEED, **changes,
+    }  # fmt: skip
+    labels = arguments.pop("training_set", world.training_set)
+    return evaluate_models(labels, world.retrieval, world.ranking, config=config, **arguments)
+
+
+@pytest.fixture(scope="module")
+def evaluation(world) -> Evaluation:
+    return evaluate(world)
+
+
+def report(evaluation: Evaluation) -> dict:
+    return json.loads((Path(evaluation.uri) / "report.json").read_text())
+
+
+def test_every_system_has_every_metric_at_every_k(evaluation):
+    assert set(evaluation.metrics) == {"popularity", "retrieval", "recommender"}
+    for values in evaluation.metrics.values():
+        accuracy = {f"{metric}_at_{k}" for metric in ("recall", "ndcg", "mrr", "hit_rate") for k in (5, 10)}
+        beyond = {f"{metric}_at_10" for metric in ("coverage", "novelty", "diversity", "popularity_share")}
+        assert accuracy | beyond == set(values)
+
+
+def test_the_models_beat_popularity_on_rows_with_a_pattern(evaluation):
+    assert evaluation.metrics["retrieval"]["ndcg_at_10"] > evaluation.metrics["popularity"]["ndcg_at_10"]
+
+
+def test_slices_cover_users_and_items(evaluation):
+    slices = report(evaluation)["slices"]
+    assert set(slices) == {"new users", "existing users", "new items", "head items", "tail items"}
+    counts = {name: rows["recommender"]["num_users"] for name, rows in slices.items()}
+    assert counts["new users"] + counts["existing users"] == report(evaluation)["num_users"]
+
+
+def test_the_page_needs_nothing_else_and_says_who_won(evaluation):
+    page = (Path(evaluation.uri) / "report.html").read_text()
+    assert "The recommender" in page
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.split("<body")[0].replace("data:", "")
+
+
+def test_metrics_and_report_reach_the_models_pages(world, evaluation):
+    logged = world.registry.logged[world.ranking.name, world.ranking.version]
+    assert logged["test_ndcg_at_10"] == evaluation.metrics["recommender"]["ndcg_at_10"]
+
+
+def test_equal_arguments_give_the_report_that_is_there(world, evaluation, monkeypatch):
+    monkeypatch.setattr(module, "_Evaluator", None)
+    assert evaluate(world) == evaluation
+
+
+def test_the_interval_holds_the_figure(evaluation):
+    for system, (low, high) in report(evaluation)["intervals"].items():
+        assert low <= evaluation.metrics[system]["ndcg_at_10"] <= high
+
+
+def test_a_champion_fitted_before_the_cut_is_measured_beside(world, monkeypatch):
+    monkeypatch.setattr(module, "_champion", lambda registry, labels, pair: (world.retrieval, world.ranking))
+    metrics = evaluate(world, CONFIG.model_copy(update={"max_users": 30})).metrics
+    assert metrics["champion"] == metrics["recommender"]
+
+
+def test_the_champion_is_not_measured_against_itself(world, monkeypatch):
+    champion = SimpleNamespace(retrieval=world.retrieval, ranking=world.ranking)
+    registry = Mock(by_alias=Mock(return_value=world.retrieval), download=world.registry.download)
+    monkeypatch.setattr(module, "read_manifest", lambda folder: champion)
+    another = world.ranking.model_copy(update={"digest": "another"})
+    assert module._champion(registry, world.training_set, (world.retrieval, world.ranking)) is None
+    assert module._champion(registry, world.training_set, (world.retrieval, another)) == (
+        world.retrieval,
+        world.ranking,
+    )
+
+
+def test_nothing_of_the_test_window_changes_what_is_recommended(world, evaluation, tmp_path):
+    """Another future gives other relevance, but the same lists: popularity of items and coverage stay."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tests.support.model_refs import RowFeatureStore, RowLake
+
+    cut = pa.scalar(world.training_set.test_start, pa.timestamp("us", tz="UTC"))
+    past = world.rows.filter(pc.less(world.rows["event_timestamp"], cut))
+    without_future = evaluate(
+        world, feature_store=RowFeatureStore(past), lake=RowLake(past), artifacts=type(world.artifacts)(tmp_path)
+    )
+    assert without_future.metrics == evaluation.metrics
+
+
+def test_a_window_without_anything_new_is_refused(world, tmp_path):
+    import shutil
+
+    shutil.copytree(world.training_set.uri, tmp_path / "set")
+    shutil.copy(tmp_path / "set" / "train.parquet", tmp_path / "set" / "test.parquet")
+    repeated = world.training_set.model_copy(update={"uri": str(tmp_path / "set"), "fingerprint": "repeated"})
+    with pytest.raises(TrainingError, match="used an item they had not used before"):
+        evaluate(world, training_set=repeated)

@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.config import RetrievalConfig
+from pipelines.contracts import ModelVersion, TrainingSet
+from pipelines.errors import TrainingError
+from pipelines.inputs.item_encoder import ItemEncoder
+from pipelines.inputs.query_encoder import QueryEncoder
+from pipelines.models.export import load_onnx, run_onnx
+from pipelines.steps.train_retrieval import latest_items, train_retrieval
+from pipelines.stores.artifacts import LocalArtifacts
+from tests.support.memory_registry import MemoryRegistry
+from tests.support.model_refs import training_set
+from tests.support.rows import feature_rows
+
+CONFIG = RetrievalConfig(embedding_dim=8, hidden_units=(8,), feature_dim=4, batch_size=64, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingSet, MemoryRegistry, LocalArtifacts, ModelVersion]:
+    root = tmp_path_factory.mktemp("retrieval")
+    labels, registry, artifacts = (
+        training_set(root / "set"),
+        MemoryRegistry(root / "reg"),
+        LocalArtifacts(root / "runs"),
+    )
+    model = train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1)
+    return labels, registry, artifacts, model
+
+
+def test_the_bundle_is_all_that_serving_needs(world):
+    _, registry, _, model = world
+    bundle = registry.download(model)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert manifest["kind"] == "retrieval"
+    assert manifest["embedding_dim"] == 8
+    assert manifest["history_length"] == 5
+    rows = feature_rows(20, seed=3)
+    for side, encoder in (
+        ("query", QueryEncoder.load(bundle / "query_inputs")),
+        ("item", ItemEncoder.load(bundle / "item_inputs")),
+    ):
+        (embeddings,) = run_onnx(load_onnx(bundle / f"{side}_tower.onnx"), encoder.encode(rows)).values()
+        assert embeddings.shape == (20, 8)
+        assert embeddings.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-4)
+
+
+def test_an_unseen_user_and_item_are_embedded(world):
+    _, registry, _, model = world
+    bundle = registry.download(model)
+    query = QueryEncoder.load(bundle / "query_inputs").encode(pa.table({"user_id": ["nobody"]}))
+    item = ItemEncoder.load(bundle / "item_inputs").encode(pa.table({"item_id": ["nothing"]}))
+    for side, inputs in (("query", query), ("item", item)):
+        (embedding,) = run_onnx(load_onnx(bundle / f"{side}_tower.onnx"), inputs).values()
+        assert np.isfinite(embedding).all()
+
+
+def test_the_run_says_what_the_model_was_made_from(world):
+    labels, registry, _, model = world
+    record = registry.records[model.name, model.version]
+    assert record.tags["tandem.snapshot"] == "snap"
+    assert record.tags["tandem.training_set"] == labels.fingerprint
+    assert record.tags["tandem.feature_service"] == "retrieval_v1"
+    assert json.loads(record.tags["tandem.lake_versions"]) == {"events": 0, "user_activity": 0}
+    assert record.params["retrieval.embedding_dim"] == 8
+    assert set(record.curves) == {"loss", "validation_recall_at_50", "validation_ndcg_at_10"}
+    (plots,) = record.artifacts
+    assert [file.name for file in plots.iterdir()] == ["learning_curve.png"]
+
+
+def test_equal_arguments_give_the_version_that_is_there(world, monkeypatch):
+    labels, registry, artifacts, model = world
+    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    assert train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1) == model
+
+
+def test_a_run_killed_before_registration_is_not_trained_again(world, monkeypatch, tmp_path: Path):
+    labels, _, artifacts, model = world
+    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    again = train_retrieval(labels, config=CONFIG, registry=MemoryRegistry(tmp_path), artifacts=artifacts, seed=1)
+    assert again.digest == model.digest
+
+
+def test_no_positive_label_is_refused(world):
+    labels, registry, artifacts, _ = world
+    config = CONFIG.model_copy(update={"min_positive_value": 99.0})
+    with pytest.raises(TrainingError, match=r"0 positive labels \(retrieval.min_positive_value=99.0\)"):
+        train_retrieval(labels, config=config, registry=registry, artifacts=artifacts, seed=1)
+
+
+def test_vocabularies_come_from_the_training_window_alone(world):
+    labels, registry, _, model = world
+    items = ItemEncoder.load(registry.download(model) / "item_inputs").vocabularies["item"]
+    import pyarrow.parquet as pq
+
+    train = set(pq.read_table(Path(labels.uri) / "train.parquet")["item_id"].to_pylist())
+    assert set(items.values.to_pylist()) == train
+
+
+def test_latest_items_are_one_row_each_with_their_newest_features():
+    rows = pa.table({"item_id": ["b", "a", "b"], "title": ["old", "x", "new"], "user_id": ["u", "u", "u"]})
+    assert latest_items(rows).to_pydict() == {"item_id": ["a", "b"], "title": ["x", "new"]}

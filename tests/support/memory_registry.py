@@ -1,0 +1,79 @@
+"""A ModelRegistry in memory and on a folder, with the promises of the real one."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.contracts import ModelVersion
+from pipelines.errors import RegistryError
+from pipelines.stores.artifacts import check_folder, folder_digest
+from pipelines.stores.base import RunRecord
+
+
+class MemoryRegistry:
+    """Versions are folders below `root`; set `down` to make every call fail as if the server were gone."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.versions: dict[tuple[str, str], ModelVersion] = {}
+        self.keys: dict[tuple[str, str], ModelVersion] = {}
+        self.aliases: dict[tuple[str, str], str] = {}
+        self.records: dict[tuple[str, str], RunRecord] = {}
+        self.logged: dict[tuple[str, str], dict[str, float]] = {}
+        self.moves: list[str | None] = []
+        self.down = False
+
+    def register(
+        self, name: str, bundle: Path, *, key: str, dataset: str, record: RunRecord, onnx: str | None = None
+    ) -> ModelVersion:
+        if (found := self.find(name, key=key)) is not None:
+            return found
+        version = str(1 + sum(known == name for known, _ in self.versions))
+        shutil.copytree(bundle, self.root / name / version)
+        model = ModelVersion(
+            name=name,
+            version=version,
+            run_id=f"run-{name}-{version}",
+            dataset=dataset,
+            digest=folder_digest(bundle),
+            metrics=dict(record.metrics),
+        )
+        self.versions[name, version] = self.keys[name, key] = model
+        self.records[name, version] = record
+        return model
+
+    def find(self, name: str, *, key: str) -> ModelVersion | None:
+        self._check()
+        return self.keys.get((name, key))
+
+    def download(self, model: ModelVersion) -> Path:
+        self._check()
+        folder = self.root / model.name / model.version
+        check_folder(folder, model.digest)
+        return folder
+
+    def by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        self._check()
+        version = self.aliases.get((name, alias))
+        return None if version is None else self.versions[name, version]
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self._check()
+        self.aliases[name, alias] = version
+        self.moves.append(version)
+
+    def clear_alias(self, name: str, alias: str) -> None:
+        self._check()
+        self.aliases.pop((name, alias), None)
+        self.moves.append(None)
+
+    def log_metrics(self, model: ModelVersion, metrics: Mapping[str, float]) -> None:
+        self._check()
+        self.logged.setdefault((model.name, model.version), {}).update(metrics)
+
+    def log_artifacts(self, model: ModelVersion, files: Mapping[Path, str]) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.down:
+            raise RegistryError("could not read at memory://: connection refused")

@@ -1,0 +1,140 @@
+"""The services profile at work: every command of docker-compose.yml is started, and a pipeline runs through them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.platform.airflow_client import AirflowClient
+from pipelines.platform.following import PIPELINE, follow, wait_for_dag
+from pipelines.stores.serving_client import ServingClient
+from tests.support.compose import (
+    REPOSITORY,
+    NativeStack,
+    database_user,
+    filled_env,
+    free_port,
+    missing_for_native_run,
+    psql,
+    raw_compose,
+)
+
+SMALL = {
+    "source.synthetic.num_events": 6000,
+    "source.synthetic.num_users": 150,
+    "source.synthetic.num_items": 100,
+    "source.synthetic.num_days": 20,
+    "retrieval.epochs": 1,
+    "ranking.epochs": 1,
+    "ranking.num_queries": 200,
+    "promotion.min_lift_over_popularity": -1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, str]:
+    return filled_env()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Iterator[NativeStack]:
+    """The whole profile with real PostgreSQL, Redis and S3, prepared by its own init job."""
+    programs = Path(sys.executable).parent
+    if reason := missing_for_native_run(programs):
+        pytest.skip(f"services are not started natively: {reason}")
+    serving = REPOSITORY / ".venv-serving" / "bin"
+    suffix = f"_{os.getpid()}"
+    environments = {"default": programs, **({"serving": serving} if serving.exists() else {})}
+    stack = NativeStack(tmp_path_factory.mktemp("services"), variables, suffix, environments)
+    try:
+        _prepare(stack)
+        yield stack
+    finally:
+        stack.stop()
+        for name in ("airflow", "mlflow", "feast"):
+            psql(f'DROP DATABASE IF EXISTS "{name}{suffix}" WITH (FORCE)')
+            psql(f'DROP ROLE IF EXISTS "{name}{suffix}"')
+        shutil.rmtree(stack.scratch, ignore_errors=True)
+
+
+def _prepare(stack: NativeStack) -> None:
+    names = stack.services["postgres"]["environment"]["TANDEM_DATABASES"].split()
+    databases = " ".join(entry.replace(":", f"{stack.suffix}:") for entry in names)
+    environment = {**os.environ, "PGHOST": "127.0.0.1", "POSTGRES_USER": database_user(), "TANDEM_DATABASES": databases}
+    for _ in range(2):  # The second run shows that it may be repeated.
+        subprocess.run(["sh", str(REPOSITORY / "docker" / "create_databases.sh")], env=environment, check=True)
+    stack.start("redis")
+    weed_ports = [
+        f"-{part}={free_port()}"
+        for part in (
+            "master.port",
+            "volume.port",
+            "filer.port",
+            "master.port.grpc",
+            "volume.port.grpc",
+            "filer.port.grpc",
+            "s3.port.grpc",
+        )
+    ]
+    stack.start("s3", *weed_ports)
+    for name in ("redis", "s3"):
+        assert stack.healthy(name, 60), stack.tail(name)
+    for _ in range(2):
+        stack.start("init")
+        assert stack.finish("init", 300) == 0, stack.tail("init")
+
+
+@pytest.mark.platform
+@pytest.mark.slow
+class TestNative:
+    """Every command starts with nothing but the environment that the file gives it, and its health check passes."""
+
+    def test_health_check_fails_before_start(self, stack: NativeStack) -> None:
+        assert stack.check("mlflow") != 0
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "mlflow",
+            "airflow-api-server",
+            "airflow-scheduler",
+            "airflow-dag-processor",
+            "airflow-triggerer",
+            "airflow-worker",
+            "serving",
+        ],
+    )
+    def test_starts_and_becomes_healthy(self, stack: NativeStack, name: str) -> None:
+        stack.start(name)
+        assert stack.healthy(name, 180), stack.tail(name)
+
+    @pytest.mark.timeout(1200)
+    def test_pipeline_runs_through_the_worker_to_a_served_answer(
+        self, stack: NativeStack, variables: dict[str, str]
+    ) -> None:
+        """Celery, the lake in S3, Feast in PostgreSQL and Redis, MLflow with artifacts in S3, and serving, together."""
+        airflow = AirflowClient(f"http://127.0.0.1:{stack.ports['8080']}", "admin", variables["AIRFLOW_ADMIN_PASSWORD"])
+        wait_for_dag(airflow, PIPELINE)
+        stack.exec("airflow-api-server", "airflow", "dags", "unpause", PIPELINE)
+        run = airflow.trigger(PIPELINE, {"settings": SMALL})
+        follow(airflow, PIPELINE, run, lambda state, tasks: None)
+        serving = ServingClient(f"http://127.0.0.1:{stack.ports['8000']}")
+        release = serving.release()
+        answer = serving.recommend(release["sample_users"][0], count=5)
+        assert len(answer["items"]) == 5
+        assert answer["user_known"] is True
+        assert answer["degraded"] == []
+        assert answer["release"]["version"] == release["version"] == "1"
+        volumes = {path.name for path in (stack.scratch / "volumes" / "home").iterdir()}
+        assert "lake" not in volumes, "the lake belongs into the object store"
+
+    def test_nothing_died_meanwhile(self, stack: NativeStack) -> None:
+        dead = [name for name, process in stack.processes.items() if name != "init" and process.poll() is not None]
+        assert dead == [], "\n".join(stack.tail(name) for name in dead)
+
+    def test_postgres_health_check_is_the_images_own_tool(self) -> None:
+        assert raw_compose()["services"]["postgres"]["healthcheck"]["test"][1] == "pg_isready"
