@@ -114,6 +114,16 @@ def train_retrieval(config: str, training_set: Json) -> Json:
 
 
 @task(execution_timeout=timedelta(hours=2))
+def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
+    """Prove that the training set and the model made from it knew only the past."""
+    from pipelines import entrypoints
+
+    report = entrypoints.check_leakage(config, training_set, retrieval)
+    log.info("Report: %s/report.html", report["uri"])
+    return report
+
+
+@task(execution_timeout=timedelta(hours=2))
 def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
     """Retrieve candidates for past queries and join their features."""
     from pipelines import entrypoints

@@ -13,6 +13,8 @@ evaluation on the last part of time beside popularity and the champion. Equal in
 
 - `receive`: there are no features yet. Trigger `materialize_features` first.
 - `build_training_set`: no label lies before *as of*, or a split is empty. Ingest more, or change `split` in Settings.
+- `check_leakage`: a training row, or the model's vocabularies, knew the future. The message names check, feature and an
+  example row; the report is on the retrieval model's run in MLflow. Nothing is evaluated or released until it is clean.
 - `train_retrieval`, `train_ranking`: learning diverged or ran out of memory. Lower `learning_rate` or `batch_size`.
 - MLflow does not answer: `tandem status` says whether it runs and where its log is; `tandem up` starts it again.
 """
@@ -37,9 +39,11 @@ def train_models() -> None:
     config = given["config"]
     training_set = tasks.build_training_set(config, given["features"])
     retrieval = tasks.train_retrieval(config, training_set)
+    proof = tasks.check_leakage(config, training_set, retrieval)
     ranking_set = tasks.build_ranking_set(config, training_set, retrieval)
     ranking = tasks.train_ranking(config, ranking_set)
     evaluation = tasks.evaluate_models(config, training_set, retrieval, ranking)
+    proof >> evaluation  # beside the ranking model; nothing that leaks is measured, indexed or released
     tasks.publish(MODELS, {"config": config, "evaluation": evaluation})
 
 

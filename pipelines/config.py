@@ -85,6 +85,15 @@ class SplitConfig(Section):
     max_train_rows: int = Field(2_000_000, ge=100, description="newest labels kept for training")
 
 
+class LeakageConfig(Section):
+    """The proof that a training set knew only the past."""
+
+    num_rows: int = Field(200, ge=3, description="labels whose features are worked out again from raw events")
+    num_probed: int = Field(6_000, ge=100, description="labels on which each feature alone is tried as a predictor")
+    max_future_events: int = Field(8_000, ge=10, description="events of the sample whose future is changed")
+    max_auc: float = Field(0.95, gt=0.5, le=1, description="AUC of one feature alone above which it must be a leak")
+
+
 class RetrievalConfig(Section):
     """The two-tower model."""
 
@@ -202,6 +211,7 @@ class Config(Section):
     validation: ValidationConfig = ValidationConfig()
     features: FeatureConfig = FeatureConfig()
     split: SplitConfig = SplitConfig()
+    leakage: LeakageConfig = LeakageConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -144,6 +144,41 @@ class Evaluation(Ref):
     metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
 
 
+class LeakageFinding(Ref):
+    """One way in which a training set, or a model, saw what it must not have seen."""
+
+    feature: str = Field(description="feature, column or vocabulary")
+    problem: str
+    example: str = Field(description="a row to look at")
+
+
+class LeakageCheck(Ref):
+    """What one check asked, on how much, and what it found."""
+
+    name: str
+    question: str
+    num_checked: int
+    findings: tuple[LeakageFinding, ...] = ()
+    note: str = ""
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class LeakageReport(Ref):
+    """Whether a training set, and the model made from it, knew only the past."""
+
+    dataset: str
+    snapshot_id: str
+    training_set: str = Field(description="fingerprint")
+    retrieval_version: str | None = Field(description="version whose vocabularies and normalizers were checked")
+    uri: str = Field(description="folder with report.json and report.html")
+    checks: tuple[LeakageCheck, ...]
+
+    @property
+    def num_findings(self) -> int:
+        """How many findings there are; 0 is clean."""
+        return sum(len(check.findings) for check in self.checks)
+
+
 class IndexManifest(Ref):
     """A nearest-neighbour index over one item corpus, built from one retrieval version."""
 

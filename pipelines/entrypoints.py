@@ -180,6 +180,26 @@ def train_retrieval(config: str, training_set: Json) -> Json:
     return _json(step(TrainingSet(**training_set), config=c.retrieval, seed=c.seed, **stores))
 
 
+def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
+    """Prove that training set and model knew only the past; returns a LeakageReport, or fails naming the leak."""
+    from pipelines.contracts import LeakageReport
+    from pipelines.steps.check_leakage import require_clean
+
+    return _json(require_clean(LeakageReport(**report_leakage(config, training_set, retrieval))))
+
+
+def report_leakage(config: str, training_set: Json, retrieval: Json | None) -> Json:
+    """Run the leakage checks, on the rows alone without a model; returns a LeakageReport, whatever it found."""
+    from pipelines.steps.check_leakage import check_leakage as step
+
+    c = read_config(config)
+    model = ModelVersion(**retrieval) if retrieval else None
+    stores: Json = {"lake": _lake(c), "artifacts": _artifacts(c), "registry": _registry(c) if model else None}
+    work: Json = {"delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp", "seed": c.seed}
+    chosen: Json = {"config": c.leakage, "features": c.features, "min_positive_value": c.retrieval.min_positive_value}
+    return _json(step(TrainingSet(**training_set), model, **chosen, **stores, **work))
+
+
 def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
     """Retrieve candidates for logged queries and join their features; returns a RankingSet."""
     from pipelines.steps.build_ranking_set import build_ranking_set as step

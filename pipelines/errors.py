@@ -7,6 +7,7 @@
     ├── LakeError               503  a lake table is missing or unreadable         (retryable)
     ├── FeatureStoreError       503  Feast refused, or features are not there      (retryable)
     ├── TrainingError           422  nothing to learn from, or learning diverged
+    ├── LeakageError            422  a training set or model saw what it must not have seen
     ├── RegistryError           503  the model registry refused or cannot be seen  (retryable)
     ├── IntegrityError          500  an artifact's bytes are not what was registered
     ├── AnnIndexError           422  an index cannot be built, searched or trusted
@@ -64,6 +65,12 @@ class FeatureStoreError(TandemError):
 
 class TrainingError(TandemError):
     """There is nothing to learn from, or learning diverged."""
+
+    status_code = 422
+
+
+class LeakageError(TandemError):
+    """A training set, or a model made from it, saw what it must not have seen."""
 
     status_code = 422
 

@@ -58,6 +58,7 @@ def _train_models(config: str, parsed: argparse.Namespace) -> Json:
     features = entrypoints.receive("features", None, {"dataset": entrypoints.read_config(config).dataset})["features"]
     training_set = _step("build_training_set", config, features=features)
     retrieval = _step("train_retrieval", config, training_set=training_set)
+    _step("check_leakage", config, training_set=training_set, retrieval=retrieval)
     ranking_set = _step("build_ranking_set", config, training_set=training_set, retrieval=retrieval)
     pair = {"retrieval": retrieval, "ranking": _step("train_ranking", config, ranking_set=ranking_set)}
     return _published(

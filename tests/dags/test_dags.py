@@ -32,6 +32,11 @@ CHAIN = {
         "record",
     ],
 }  # fmt: skip
+BESIDE = {
+    "train_models": {"check_leakage": ("train_retrieval", "evaluate_models")},
+    "recommender_pipeline": {"check_leakage": ("train_retrieval", "evaluate_models")},
+}
+"""Tasks that run beside the chain: after the first task named, and the second waits for them."""
 DAG_IDS = sorted(CHAIN)
 HANDED = {
     "materialize_features": "events",
@@ -110,9 +115,13 @@ class TestEachDag:
 
     def test_tasks_follow_each_other_by_name(self, facts: Facts, dag_id: str) -> None:
         tasks, chain = facts["dags"][dag_id]["tasks"], CHAIN[dag_id]
-        assert sorted(tasks) == sorted(chain)
+        beside = BESIDE.get(dag_id, {})
+        assert sorted(tasks) == sorted([*chain, *beside])
         for earlier, later in pairwise(chain):
             assert later in tasks[earlier]["downstream"], f"{earlier} -> {later}"
+        for task, (after, before) in beside.items():
+            assert task in tasks[after]["downstream"], task
+            assert tasks[task]["downstream"] == [before], task
 
     def test_assets_couple_it_to_the_dag_before_and_after(self, facts: Facts, dag_id: str) -> None:
         dag = facts["dags"][dag_id]
@@ -137,4 +146,5 @@ def test_every_step_is_a_task_of_the_pipeline_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
     assert set(STEPS) == set(CHAIN["recommender_pipeline"]) - {"resolve_config", "record"}
+    assert set(BESIDE["recommender_pipeline"]) == {"check_leakage"}  # `tandem leakage-check`
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

@@ -20,6 +20,7 @@ class MemoryRegistry:
         self.aliases: dict[tuple[str, str], str] = {}
         self.records: dict[tuple[str, str], RunRecord] = {}
         self.logged: dict[tuple[str, str], dict[str, float]] = {}
+        self.files: dict[tuple[str, str], dict[str, Path]] = {}
         self.moves: list[str | None] = []
         self.down = False
 
@@ -73,6 +74,7 @@ class MemoryRegistry:
 
     def log_artifacts(self, model: ModelVersion, files: Mapping[Path, str]) -> None:
         self._check()
+        self.files.setdefault((model.name, model.version), {}).update({name: path for path, name in files.items()})
 
     def _check(self) -> None:
         if self.down:

@@ -18,10 +18,12 @@ from pipelines.config import REPOSITORY, SplitConfig
 from pipelines.contracts import TrainingSet
 from pipelines.errors import TrainingError
 from pipelines.features import users
+from pipelines.leakage.checks import run_checks
 from pipelines.sources.movielens import MovieLensSource
 from pipelines.stores.fingerprint import Fingerprint, parquet_fingerprint
 from tests.support.feature_data import AS_OF, START, Workspace, event, item, random_tables, user
 from tests.support.feature_oracle import Oracle, differences
+from tests.support.leakage import Built
 
 SPLITS = ("train", "validation", "test")
 
@@ -166,6 +168,8 @@ def test_movielens_100k_features_equal_those_recomputed(tmp_path: Path, data_fol
     training_set = workspace.train(workspace.compute(workspace.snapshot(newest + timedelta(days=1))))
     assert sum(training_set.num_rows.values()) == 100_000
     assert wrong_rows(training_set, {name: table.to_pylist() for name, table in tables.items()}, 0.0) == []
+    for check in run_checks(Built(workspace, training_set).evidence(), None, min_positive_value=None):
+        assert check.findings == (), check
 
 
 KILLED = """

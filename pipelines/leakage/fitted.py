@@ -1,0 +1,118 @@
+"""Do vocabularies and normalizers of a model know anything but the training window?
+
+Read from the bundle's files and compared with the training rows by SQL and numpy: the code that fits takes no part.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.contracts import LeakageCheck, LeakageFinding
+from pipelines.inputs.text import tokenize
+from pipelines.leakage.evidence import Evidence, outcome
+
+NAME = "fitted_on_the_training_window"
+SOURCES = {
+    "user": ("user_id",),
+    "item": ("item_id",),
+    "device": ("device",),
+    "attribute": ("attributes",),
+    "category": ("categories",),
+    "token": ("title", "text"),
+}
+"""Vocabulary -> columns that its values come from."""
+
+
+def fitted_on_the_training_window(
+    evidence: Evidence, bundle: Path, *, min_positive_value: float | None
+) -> LeakageCheck:
+    """Compare what a retrieval bundle was fitted with to the training rows alone.
+
+    Args:
+        evidence: the training set.
+        bundle: folder of the model version, with `query_inputs` and `item_inputs`.
+        min_positive_value: training labels below it were left out, as the model's configuration says.
+    """
+    positive = "" if min_positive_value is None else f" AND value >= {float(min_positive_value)}"
+    evidence.connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW fitted AS SELECT * FROM labels WHERE split = 'train'{positive}"
+    )
+    findings, num_checked = _until(evidence, bundle), 1
+    for folder in sorted(bundle.glob("*_inputs")):
+        for file in sorted(folder.glob("*.parquet")):
+            known = pq.read_table(file)["value"]
+            num_checked += len(known)
+            findings += _strangers(evidence, f"{folder.name}/{file.stem}", file.stem, known)
+        for manifest in sorted(folder.glob("*_encoder.json")):
+            scalers = json.loads(manifest.read_text())["numbers"]
+            num_checked += len(scalers["fitted"])
+            findings += _scalers(evidence, folder.name, scalers)
+    question = "Do vocabularies and normalizers of the model hold the training window's values and statistics alone?"
+    return outcome(NAME, question, num_checked, findings)
+
+
+def _until(evidence: Evidence, bundle: Path) -> list[LeakageFinding]:
+    """The window that the bundle names ends where validation begins."""
+    until = datetime.fromisoformat(json.loads((bundle / "bundle.json").read_text())["fitted_until"])
+    limit = evidence.training_set.validation_start
+    if until <= limit:
+        return []
+    problem = f"the model was fitted until {until.isoformat()}; validation begins at {limit.isoformat()}"
+    return [LeakageFinding(feature="fitted_until", problem=problem, example=str(bundle / "bundle.json"))]
+
+
+def _strangers(evidence: Evidence, feature: str, vocabulary: str, known: pa.ChunkedArray) -> list[LeakageFinding]:
+    """Values of a vocabulary that no training row has."""
+    seen = _training_values(evidence, vocabulary)
+    evidence.connection.register("vocabulary", pa.table({"value": known}))
+    evidence.connection.register("seen_values", pa.table({"value": seen}))
+    ((num, example),) = evidence.rows("SELECT count(*), min(value) FROM vocabulary ANTI JOIN seen_values USING (value)")
+    if not num:
+        return []
+    problem = f"{num} of {len(known)} values are in no training row"
+    return [LeakageFinding(feature=feature, problem=problem, example=f"value {example!r}")]
+
+
+def _training_values(evidence: Evidence, vocabulary: str) -> pa.Array:
+    kinds, parts = evidence.columns(), []
+    for name in SOURCES[vocabulary]:
+        value = f"unnest({name})" if kinds[name].endswith("[]") else name
+        parts.append(f"SELECT DISTINCT {value} AS value FROM fitted")
+    found = evidence.connection.sql(" UNION ".join(parts)).to_arrow_table()["value"].combine_chunks()
+    return tokenize(found).flatten().unique() if vocabulary == "token" else found
+
+
+def _scalers(evidence: Evidence, folder: str, scalers: Mapping[str, Any]) -> list[LeakageFinding]:
+    """Statistics that are not those of the training rows."""
+    findings = []
+    for name, fitted in scalers["fitted"].items():
+        column = evidence.connection.sql(f'SELECT "{name}" FROM fitted').to_arrow_table()[name]
+        raw = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        raw = raw[np.isfinite(raw)]
+        values = np.log1p(np.maximum(raw, 0)) if scalers["scales"][name] == "log" else raw
+        expected = _statistics(values)
+        wrong = {key: value for key, value in expected.items() if not np.isclose(fitted[key], value, 1e-6, 1e-9)}
+        if wrong:
+            key, value = next(iter(wrong.items()))
+            problem = f"its {', '.join(wrong)} are not those of the training rows"
+            example = f"{key} is {fitted[key]:.6g}; {value:.6g} on the training rows"
+            findings.append(LeakageFinding(feature=f"{folder}/{name}", problem=problem, example=example))
+    return findings
+
+
+def _statistics(values: Any) -> dict[str, float]:
+    if not values.size:
+        return {"mean": 0.0, "low": 0.0, "high": 0.0}
+    spread = float(values.std())
+    return {
+        "mean": float(values.mean()),
+        "std": spread if spread > 1e-6 else 1.0,
+        "low": float(values.min()),
+        "high": float(values.max()),
+    }
