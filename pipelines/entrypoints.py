@@ -171,6 +171,33 @@ def build_training_set(config: str, features: Json) -> Json:
     return _json(step(FeatureSet(**features), split=c.split, **stores, **work))
 
 
+def rebuild_training_set(config: str, as_of: str, fingerprint: str, folder: str) -> Json:
+    """Write a past training set into `folder` once more, byte for byte; returns its TrainingSet."""
+    from pipelines.steps.rebuild_training_set import rebuild_training_set as step
+
+    c = read_config(config)
+    moment = parse_as_of(as_of)
+    if moment is None:
+        raise ConfigError("as_of is empty; expected the moment of a training set, such as 2025-01-02T00:00:00Z")
+    stores: Json = {"lake": _lake(c), "store": _feature_store(c)}
+    work: Json = {"config": c.features, "scratch": c.home / "tmp"}
+    return _json(step(moment, fingerprint=fingerprint, folder=Path(folder), **stores, **work))
+
+
+def list_training_sets(config: str) -> list[Json]:
+    """Return every training set that was built for the dataset, by `as_of`."""
+    from pipelines.data.ledger import training_sets
+
+    return [_json(entry.training_set) for entry in training_sets(_lake(read_config(config)))]
+
+
+def compact_lake(config: str) -> Json:
+    """Write small files of the lake together, remove what no training set names; returns table -> files removed."""
+    from pipelines.steps.compact_lake import compact_lake as step
+
+    return dict(step(lake=_lake(read_config(config))))
+
+
 def train_retrieval(config: str, training_set: Json) -> Json:
     """Train and register the two-tower model; returns a ModelVersion."""
     from pipelines.steps.train_retrieval import train_retrieval as step

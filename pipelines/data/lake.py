@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
+RETENTION = "interval 36500 days"
+KEEP = {"delta.logRetentionDuration": RETENTION, "delta.deletedFileRetentionDuration": RETENTION}
+"""Table properties: Delta's own defaults forget versions after 30 days, and a training set names its versions."""
+
+
 class Lake:
     """Delta tables of one data set.
 
@@ -109,17 +114,52 @@ class Lake:
 
         try:
             write_deltalake(
-                self.uri(table), data, mode="overwrite", schema_mode="overwrite", storage_options=self._options
+                self.uri(table),
+                data,
+                mode="overwrite",
+                schema_mode="overwrite",
+                configuration=KEEP,
+                storage_options=self._options,
             )
         except DeltaError as error:
             raise LakeError(f"could not write {self.uri(table)}: {error}. Run the step again") from error
         return int(self._open(table, None).version())
 
+    def require_files(self, table: str, version: int) -> None:
+        """Check that a version can still be read whole.
+
+        Raises:
+            LakeError: the version, or one of its files, was removed.
+        """
+        dataset = self._open(table, version).to_pyarrow_dataset()
+        found = dataset.filesystem.get_file_info(dataset.files) if dataset.files else []
+        gone = [info.path for info in found if not info.is_file]
+        if gone:
+            raise LakeError(
+                f"version {version} of lake table {self.uri(table)!r} cannot be read: {len(gone)} of {len(found)} "
+                f"files were vacuumed, such as {gone[0]}; expected all. Bring them back from a backup; to keep "
+                "versions that training sets name, vacuum with `tandem compact-lake` alone"
+            )
+
+    def compact(self, table: str) -> None:
+        """Write a table's small files together; older versions stay as they are."""
+        self._open(table, None).optimize.compact()
+
+    def vacuum(self, table: str, *, keep: Sequence[int]) -> list[str]:
+        """Remove files that neither the newest version nor those of `keep` need; returns their names.
+
+        A reader of a version that is not kept fails: nothing else may be running on it.
+        """
+        handle = self._open(table, None)
+        options = {"retention_hours": 0, "enforce_retention_duration": False, "dry_run": False}
+        removed: list[str] = handle.vacuum(**options, keep_versions=sorted(set(keep)))
+        return removed
+
     def _create(self, table: str, schema: "pa.Schema") -> "DeltaTable":
         from deltalake import DeltaTable
 
         return self._find(table) or DeltaTable.create(
-            self.uri(table), schema=schema, mode="ignore", storage_options=self._options
+            self.uri(table), schema=schema, mode="ignore", configuration=KEEP, storage_options=self._options
         )
 
     def _find(self, table: str) -> "DeltaTable | None":

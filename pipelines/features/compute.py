@@ -65,7 +65,8 @@ def raw_table(connection: Any, lake: Lake, snapshot: Snapshot, name: str) -> ir.
     local = version is not None and "://" not in lake.root
     files = lake.files(name, version) if local and version is not None else []
     if files:
-        connection.read_parquet(files).create_view(name)
+        # By name: files of before a column was added lack it.
+        connection.read_parquet(files, union_by_name=True).create_view(name)
     else:
         # DuckDB opens files of an object store through Arrow; an empty table has no files.
         connection.register(name, schema.empty_table() if version is None else lake.dataset(name, version=version))

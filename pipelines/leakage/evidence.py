@@ -128,7 +128,7 @@ def outcome(
 def _view(connection: Any, lake: Lake, name: str, version: int | None) -> None:
     files = lake.files(name, version) if version is not None and "://" not in lake.root else []
     if files:
-        connection.read_parquet(files).create_view(name)
+        connection.read_parquet(files, union_by_name=True).create_view(name)
     else:
         empty = LAKE_SCHEMAS[name].empty_table()
         connection.register(name, empty if version is None else lake.dataset(name, version=version))

@@ -1,6 +1,7 @@
 """Join labels to the features that were knowable when they happened, and split them by time."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 from pipelines.config import FeatureConfig, SplitConfig
 from pipelines.contracts import FeatureSet, TrainingSet
 from pipelines.data.lake import Lake
+from pipelines.data.ledger import record_training_set
 from pipelines.features.labels import SPLITS, read_labels, split_by_time
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore
@@ -59,19 +61,37 @@ def build_training_set(
         code=code_digest("features", "stores/asof_join.py", "steps/build_training_set.py"),
     )
 
-    def write(folder: Path) -> None:
-        labels = read_labels(features.snapshot, config=config, delay_seconds=delay_seconds, lake=lake, scratch=scratch)
-        times = split_by_time(labels, split)
-        prints, num_rows = {}, {}
-        for name, rows in _parts(labels, times.num_rows, split.max_train_rows).items():
-            prints[name] = _write_part(folder / f"{name}.parquet", rows, store, features)
-            num_rows[name] = rows.num_rows
-        result = {"validation_start": times.validation_start.isoformat(), "test_start": times.test_start.isoformat()}
-        _save(folder, features, combine(prints), num_rows, result)
-
-    uri = artifacts.publish(f"{features.snapshot.dataset}/build_training_set/{key}", write)
+    work: Any = {"config": config, "lake": lake, "store": store, "scratch": scratch}
+    uri = artifacts.publish(
+        f"{features.snapshot.dataset}/build_training_set/{key}",
+        lambda folder: write_training_set(folder, features, split=split, delay_seconds=delay_seconds, **work),
+    )
     saved = TrainingSet.model_validate_json((artifacts.local(uri) / RESULT).read_text())
-    return saved.model_copy(update={"uri": uri, "features": features})
+    training_set = saved.model_copy(update={"uri": uri, "features": features})
+    record_training_set(lake, training_set, split=split, delay_seconds=delay_seconds)
+    return training_set
+
+
+def write_training_set(
+    folder: Path,
+    features: FeatureSet,
+    *,
+    split: SplitConfig,
+    delay_seconds: float,
+    config: FeatureConfig,
+    lake: Lake,
+    store: FeatureStore,
+    scratch: Path,
+) -> None:
+    """Write the three parts and `training_set.json` into `folder`; see `build_training_set`."""
+    labels = read_labels(features.snapshot, config=config, delay_seconds=delay_seconds, lake=lake, scratch=scratch)
+    times = split_by_time(labels, split)
+    prints, num_rows = {}, {}
+    for name, rows in _parts(labels, times.num_rows, split.max_train_rows).items():
+        prints[name] = _write_part(folder / f"{name}.parquet", rows, store, features)
+        num_rows[name] = rows.num_rows
+    result = {"validation_start": times.validation_start.isoformat(), "test_start": times.test_start.isoformat()}
+    _save(folder, features, combine(prints), num_rows, result)
 
 
 def _parts(labels: pa.Table, sizes: dict[str, int], max_train_rows: int) -> dict[str, pa.Table]:
@@ -102,7 +122,7 @@ def _save(
     folder: Path, features: FeatureSet, fingerprint: str, num_rows: dict[str, int], times: dict[str, str]
 ) -> None:
     result = TrainingSet(
-        features=features,
+        features=features.model_copy(update={"num_online": {}}),  # what is online decides no row
         uri="",
         fingerprint=fingerprint,
         feature_service=FEATURE_SERVICE,

@@ -3,8 +3,9 @@ from threading import Barrier, Thread
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
-from pipelines.data.lake import Lake
+from pipelines.data.lake import RETENTION, Lake
 from pipelines.data.schemas import LAKE_SCHEMAS, TIMESTAMP
 from pipelines.errors import LakeError
 
@@ -99,3 +100,35 @@ def test_options_reach_the_object_store(tmp_path: Path) -> None:
     }  # fmt: skip
     with pytest.raises((LakeError, OSError), match=r"127\.0\.0\.1:9"):
         Lake("s3://bucket/lake", options).overwrite("items", ROWS)
+
+
+def test_versions_are_kept_for_good(tmp_path: Path) -> None:
+    """Delta's own default forgets a version's log after 30 days."""
+    lake = Lake(tmp_path)
+    lake.append_once("events", ROWS, app_id="p")
+    lake.overwrite("features/x", ROWS)
+    for table in ("events", "features/x"):
+        kept = DeltaTable(lake.uri(table)).metadata().configuration
+        assert kept["delta.logRetentionDuration"] == kept["delta.deletedFileRetentionDuration"] == RETENTION
+
+
+def test_vacuum_keeps_what_it_is_told_to(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    versions = [lake.overwrite("x", ROWS.slice(0, n)) for n in (1, 2, 1)]
+    assert len(lake.vacuum("x", keep=[versions[0]])) == 1
+    lake.require_files("x", versions[0])
+    lake.require_files("x", versions[2])
+    with pytest.raises(LakeError, match=f"version {versions[1]} .* 1 of 1 files were vacuumed"):
+        lake.require_files("x", versions[1])
+
+
+def test_compaction_changes_files_and_no_row(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for app_id in ("p", "q", "r"):
+        lake.append_once("events", ROWS, app_id=app_id)
+    before = lake.versions()["events"]
+    lake.compact("events")
+    after = lake.versions()["events"]
+    assert (len(lake.files("events", before)), len(lake.files("events", after))) == (3, 1)
+    assert lake.read("events", version=after).num_rows == lake.read("events", version=before).num_rows == 6
+    assert lake.transaction("events", "q") == 1

@@ -1,0 +1,58 @@
+"""`tandem training-set` and `tandem compact-lake`: any past training set again, and a lake that keeps them possible."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipelines import entrypoints
+from pipelines.cli.options import add_config_options, confine, resolve
+from pipelines.errors import ConfigError
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    about = "build a past training set again, byte for byte; without --as-of, list those that were built"
+    again = commands.add_parser("training-set", help=about, description=about)
+    add_config_options(again)
+    again.add_argument("--as-of", default="", metavar="MOMENT", help="the moment of its snapshot")
+    again.add_argument("--fingerprint", default="", help="how its fingerprint begins, if several are of that moment")
+    again.add_argument("--out", metavar="FOLDER", help="where to write it; a folder that does not exist")
+    again.add_argument("--json", action="store_true", help="print JSON for a program")
+    again.set_defaults(call=call)
+    about = "write small files together; remove what no training set names. Run it when no step is running"
+    compact = commands.add_parser("compact-lake", help=about, description=about)
+    add_config_options(compact)
+    compact.set_defaults(call=call_compact)
+
+
+def call(parsed: argparse.Namespace) -> int:
+    """Rebuild one training set and print its reference, or list all."""
+    from pipelines.platform.screens import print_json, print_table
+
+    config = resolve(parsed)["config"]
+    confine(config)
+    if parsed.as_of:
+        if not parsed.out:
+            raise ConfigError("--as-of needs --out FOLDER, where the training set is written")
+        folder = str(Path(parsed.out).resolve())
+        print_json(entrypoints.rebuild_training_set(config, parsed.as_of, parsed.fingerprint, folder))
+        return 0
+    found = entrypoints.list_training_sets(config)
+    if parsed.json:
+        print_json(found)
+        return 0
+    rows = [
+        (t["features"]["snapshot"]["as_of"], t["fingerprint"][:12], *t["num_rows"].values(), t["feature_service"])
+        for t in found
+    ]
+    print_table(("as of", "fingerprint", "train", "validation", "test", "feature service"), rows)
+    return 0
+
+
+def call_compact(parsed: argparse.Namespace) -> int:
+    """Compact and vacuum, and print what was removed."""
+    from pipelines.platform.screens import print_json
+
+    config = resolve(parsed)["config"]
+    print_json(entrypoints.compact_lake(config))
+    return 0
