@@ -46,6 +46,9 @@ DEFAULT_ARGS: dict[str, Any] = {
 # Daily, and not at the moment of installation: without a start date, the first run is the next one due.
 NIGHTLY = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta(0))
 
+# Often enough that online features, which the drain recomputes, never lean on more than minutes of events.
+EVERY_TEN_MINUTES = CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta(0))
+
 DAG_ARGS: dict[str, Any] = {
     "catchup": False,
     "max_active_runs": 1,

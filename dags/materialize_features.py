@@ -1,7 +1,7 @@
 """Compute features at a snapshot of the lake and bring them into the online store.
 
-**When.** After `ingest_events` added rows (asset `events`), and whenever you trigger it. It triggers `train_models`
-through the asset `features`.
+**When.** After `ingest_events` or `drain_events` added rows (asset `events`), and whenever you trigger it. It triggers
+`train_models` through the asset `features`, unless drained events alone brought the rows: models follow ingestions.
 
 **Inputs.** The partition that the triggering event names. By hand: the dataset whose events were published last, and
 optionally the moment *as of* which features are computed.
@@ -36,7 +36,7 @@ def materialize_features() -> None:
     snapshot = tasks.take_snapshot(config, tasks.AS_OF)
     computed = tasks.compute_features(config, snapshot)
     features = tasks.materialize_online(config, computed)
-    tasks.publish(FEATURES, {"config": config, "features": features})
+    tasks.publish(FEATURES, {"config": config, "features": features}, hold=given["served"])
 
 
 materialize_features()

@@ -44,7 +44,33 @@ def receive(asset: str) -> Json:
 
     context = get_current_context()
     events = context["triggering_asset_events"].get(Asset(asset)) or []
-    return entrypoints.receive(asset, events[-1].extra if events else None, dict(context["params"]))
+    if not events:
+        return entrypoints.receive(asset, None, dict(context["params"]))
+    # Several events can come to one run; it is of served events alone only when all of them are.
+    served = all(event.extra.get("served") for event in events)
+    return entrypoints.receive(asset, {**events[-1].extra, "served": served}, dict(context["params"]))
+
+
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_drain() -> Json:
+    """Choose the data set whose served events wait; the run is skipped when there are none."""
+    from pipelines import entrypoints
+
+    found = entrypoints.drainable(dict(get_current_context()["params"]))
+    if found is None:
+        raise AirflowSkipException("no served event waits")
+    return {"config": found["config"]}
+
+
+@task(multiple_outputs=True, execution_timeout=timedelta(minutes=30))
+def seal_events(config: str) -> Json:
+    """Claim the served events that wait, and stage them; claimed ones stay claimed until they are in the lake."""
+    from pipelines import entrypoints
+
+    drain = entrypoints.seal_events(config)
+    if drain["batch"] is None:
+        raise AirflowSkipException("no served event waits")
+    return {"drain": drain, "raw": drain["raw"], "until": drain["batch"]["until"]}
 
 
 @task(execution_timeout=timedelta(hours=2))
@@ -71,6 +97,14 @@ def append_partition(config: str, validated: Json) -> Json:
     from pipelines import entrypoints
 
     return entrypoints.append_partition(config, validated)
+
+
+@task(execution_timeout=timedelta(minutes=30))
+def finish_drain(config: str, drain: Json, ingested: Json) -> Json:
+    """Give up the log's copy of what is in the lake now."""
+    from pipelines import entrypoints
+
+    return entrypoints.finish_drain(config, drain, ingested)
 
 
 @task
@@ -189,17 +223,22 @@ def record(published: Json) -> None:
         entrypoints.publish(asset, references, run)
 
 
-def publish(asset: Asset, references: Json) -> Any:
-    """Add the task that publishes references: as an asset event, which triggers the DAGs behind it, and as a file."""
+def publish(asset: Asset, references: Json, hold: Any = False) -> Any:
+    """Add the task that publishes references: as an asset event, which triggers the DAGs behind it, and as a file.
+
+    With `hold` they are kept as a file alone: the DAGs behind it use them when something else starts those.
+    """
 
     @task(task_id=f"publish_{asset.name}", outlets=[asset], execution_timeout=timedelta(minutes=5))
-    def publish_asset(name: str, references: Json) -> None:
+    def publish_asset(name: str, references: Json, hold: bool) -> None:
         """Publish the references, unless there is nothing new to work on."""
         from pipelines import entrypoints
 
         context = get_current_context()
         if not entrypoints.publish(name, references, context["run_id"])["changed"]:
             raise AirflowSkipException(f"nothing new in {name}, so the DAGs behind it are not triggered")
+        if hold:
+            raise AirflowSkipException(f"{name} changed by served events alone: training waits for the next ingestion")
         context["outlet_events"][Asset(name)].extra = references
 
-    return publish_asset(asset.name, references)
+    return publish_asset(asset.name, references, hold)

@@ -51,6 +51,12 @@ user_profile = _view("user_profile", user, {"attributes": Array(String)}, "what 
 user_seen = _view(
     "user_seen", user, {"seen_items": Array(String)}, "items a user saw, newest last; the snapshot's state, for serving"
 )
+user_window = _view(
+    "user_window",
+    user,
+    {"window_known_at": Array(Int64), "value_sum": String, "num_values": Int64},
+    "state of the windows behind `user_activity`, for serving to slide them on; no model reads it",
+)
 item_popularity = _view(
     "item_popularity",
     item,

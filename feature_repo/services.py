@@ -11,6 +11,7 @@ from feature_repo.feature_views import (
     user_profile,
     user_seen,
     user_taste,
+    user_window,
 )
 from feature_repo.on_demand_views import days_since_last_event, request_context, taste_match
 
@@ -33,6 +34,11 @@ serving_user_v1 = FeatureService(
     name="serving_user_v1",
     features=[user_activity, user_history, user_taste, user_profile, user_seen],
     description="one user, read for each request",
+)
+serving_user_v2 = FeatureService(
+    name="serving_user_v2",
+    features=[user_activity, user_history, user_taste, user_profile, user_seen, user_window],
+    description="one user, read for each request, with what carries features forward over events of the last minutes",
 )
 item_v1 = FeatureService(
     name="item_v1",

@@ -63,6 +63,9 @@ class ValidationConfig(Section):
     min_value: float = Field(-1e12, description="smallest legal `value`")
     max_value: float = Field(1e12, description="largest legal `value`")
     max_report_rows: int = Field(20, ge=1, description="examples of a broken rule shown in the report")
+    min_served_events: int = Field(
+        1_000, ge=1, description="a smaller batch of served events is not refused for its share of quarantined rows"
+    )
 
 
 class FeatureConfig(Section):
@@ -70,6 +73,9 @@ class FeatureConfig(Section):
 
     history_length: int = Field(20, ge=1, le=200, description="recent items kept in order")
     seen_length: int = Field(5_000, ge=1, description="items remembered as seen, newest first")
+    window_length: int = Field(
+        2_000, ge=1, description="events a user of the last 30 days whose time serving knows, to slide windows on"
+    )
     taste_length: int = Field(10, ge=1, description="categories kept in a user's taste")
     memory_limit: str = Field("2GB", description="DuckDB's budget; it spills to disk above")
     threads: int = Field(2, ge=1, description="DuckDB's threads")
@@ -184,6 +190,28 @@ class RulesConfig(Section):
     blocked_items: tuple[str, ...] = Field((), description="items never shown")
 
 
+class DrainConfig(Section):
+    """How served events come into the lake."""
+
+    keep_hours: float = Field(
+        24.0, ge=1, description="how long drained records and their staged copies are kept, for processes that start"
+    )
+
+
+class ParityConfig(Section):
+    """When features that serving used differ too much from those computed offline for the same moment."""
+
+    max_requests: int = Field(2_000, ge=1, description="requests recomputed; of more, a sample by seed")
+    max_days: float = Field(2.0, gt=0, description="how far back requests are looked at")
+    lag_seconds: float = Field(
+        2.0, ge=0, description="an event this new at the request may be in its features or not: the speed layer's goal"
+    )
+    max_mismatch_share: float = Field(
+        0.02, ge=0, le=1, description="share of requests, for any one feature, above which the check fails"
+    )
+    min_requests: int = Field(20, ge=1, description="with fewer requests to compare the check reports and never fails")
+
+
 class PortsConfig(Section):
     """Where the three interfaces listen on this machine."""
 
@@ -199,6 +227,9 @@ class ServicesConfig(Section):
     serving_url: str = Field("", description="serving; empty: the embedded one")
     lake_uri: str = Field("", description="folder or object-store prefix; empty: below home")
     feature_store_yaml: str = Field("", description="feature_repo yaml of the profile; empty: embedded")
+    served_log: Literal["files", "redis"] = Field(
+        "files", description="where serving keeps events: files below home, or Redis at SERVED_REDIS"
+    )
 
 
 class Config(Section):
@@ -217,6 +248,8 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
     promotion: PromotionConfig = PromotionConfig()
+    drain: DrainConfig = DrainConfig()
+    parity: ParityConfig = ParityConfig()
     rules: RulesConfig = RulesConfig()
     ports: PortsConfig = PortsConfig()
     services: ServicesConfig = ServicesConfig()

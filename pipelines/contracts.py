@@ -22,6 +22,19 @@ ITEMS = "items"
 USERS = "users"
 QUARANTINE = "quarantine"
 RAW_TABLES = (EVENTS, ITEMS, USERS)
+SERVED = "served"
+"""How the partitions of served events begin: `served:<log id>:<log>:<number>`."""
+
+
+def partition_of(log_id: str, name: str, number: int) -> str:
+    """Return the name of the partition that a batch of served events becomes."""
+    return f"{SERVED}:{log_id}:{name}:{number}"
+
+
+def is_served(partition: str) -> bool:
+    """Return whether a partition is a batch of served events."""
+    return partition.startswith(f"{SERVED}:")
+
 
 RETRIEVAL_MODEL = "retrieval"
 RANKING_MODEL = "ranking"
@@ -49,7 +62,7 @@ class RawPartition(Ref):
     """One raw partition, read from a source and staged unchanged as Parquet, not yet validated."""
 
     dataset: str
-    partition: str = Field(description="`all`, or `START/END`: arrival dates, half-open")
+    partition: str = Field(description="`all`; `START/END`: arrival dates, half-open; or a batch of served events")
     uri: str = Field(description="folder with events.parquet, items.parquet, users.parquet")
     num_rows: dict[str, int] = Field(description="table -> rows")
 
@@ -73,6 +86,28 @@ class IngestedPartition(Ref):
     partition: str
     versions: dict[str, int] = Field(description="lake table -> Delta version")
     num_appended: dict[str, int] = Field(description="table -> rows added now; 0 when it was there already")
+
+
+class EventBatch(Ref):
+    """Served events that are on their way into the lake: everything one log took in since the batch before."""
+
+    log_id: str = Field(description="which place the log is in; numbers count within it")
+    name: str = Field(description="log: a data set, or `unassigned`")
+    number: int = Field(description="1, 2, 3, ... of a log")
+    until: UtcDatetime = Field(description="every event that arrived before it is in this batch or an earlier one")
+    parts: tuple[str, ...] = Field(description="what it consists of: names of files, or first and last id")
+
+    @property
+    def partition(self) -> str:
+        """Name of the partition it becomes."""
+        return partition_of(self.log_id, self.name, self.number)
+
+
+class Drain(Ref):
+    """A batch of served events, staged as a raw partition; both None when no event waits."""
+
+    batch: EventBatch | None
+    raw: RawPartition | None
 
 
 class Snapshot(Ref):

@@ -6,7 +6,7 @@ this module is fast: everything heavy is imported inside the function that needs
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from pydantic import ValidationError
 from pipelines.config import Config, load_config, source_overrides
 from pipelines.contracts import (
     Comparison,
+    Drain,
     Evaluation,
     FeatureSet,
     IndexManifest,
+    IngestedPartition,
     ModelVersion,
     RankingSet,
     RawPartition,
@@ -95,10 +97,15 @@ def receive(asset: str, references: Json | None, params: Mapping[str, Any]) -> J
         asset: name of the asset.
         references: extra of the triggering asset event; None when a person triggered the run.
         params: `dataset` chooses whose; `settings` change the configuration from here on.
+
+    Returns:
+        The references, and under `served` whether served events alone started this.
     """
     from pipelines.stores.published import Published
 
-    given = references or Published(load_config().home).get(asset, params.get("dataset"))
+    if references is None:
+        references = Published(load_config().home).get(asset, params.get("dataset")) | {"served": False}
+    given: Json = {"served": False} | references
     if params.get("settings"):
         given = given | {"config": resolve_config(given["config"], params["settings"])["config"]}
     return given
@@ -131,6 +138,49 @@ def append_partition(config: str, validated: Json) -> Json:
 
     c = read_config(config)
     return _json(step(ValidatedPartition(**validated), lake=_lake(c), artifacts=_artifacts(c)))
+
+
+def drainable(params: Mapping[str, Any]) -> Json | None:
+    """Return the `config` of a data set whose served events wait: that of its last ingestion; None if none waits.
+
+    Args:
+        params: `dataset` chooses whose events; `settings` change the configuration.
+
+    Raises:
+        ConfigError: the data set, or each that has events waiting, was never ingested here.
+    """
+    from pipelines.stores.published import Published
+    from pipelines.stores.served import UNASSIGNED
+
+    c = load_config()
+    log, published, chosen = _served(c, "events"), Published(c.home), params.get("dataset")
+    waiting = [name for name in log.names() if log.waiting(name) and chosen in (None, name)]
+    found = [published.find("events", None if name == UNASSIGNED else name) for name in waiting]
+    given = next((references for references in found if references), None)
+    if given is None and waiting:
+        raise ConfigError(
+            f"served events of {', '.join(waiting)} wait, but nothing of that was ingested on this platform; expected "
+            "a lake to bring them to. Run `tandem ingest-events --dataset <name>` first"
+        )
+    return receive("events", given, params) if given else None
+
+
+def seal_events(config: str) -> Json:
+    """Claim the served events that wait and stage them as a raw partition; returns a Drain."""
+    from pipelines.steps.seal_events import seal_events as step
+
+    c = read_config(config)
+    return _json(step(c.dataset, log=_served(c, "events"), lake=_lake(c), artifacts=_artifacts(c)))
+
+
+def finish_drain(config: str, drain: Json, ingested: Json) -> Json:
+    """Give up the served events that are in the lake now; returns the IngestedPartition."""
+    from pipelines.steps.finish_drain import finish_drain as step
+
+    c = read_config(config)
+    where: Json = {"log": _served(c, "events"), "lake": _lake(c), "artifacts": _artifacts(c)}
+    keep = timedelta(hours=c.drain.keep_hours)
+    return _json(step(Drain(**drain), IngestedPartition(**ingested), keep=keep, **where))
 
 
 def take_snapshot(config: str, as_of: str = "") -> Json:
@@ -342,6 +392,12 @@ def _artifacts(config: Config) -> LocalArtifacts:
 
 def _model_stores(config: Config) -> Json:
     return {"registry": _registry(config), "artifacts": _artifacts(config)}
+
+
+def _served(config: Config, kind: str) -> Any:
+    from pipelines.stores.served import open_served
+
+    return open_served(config.services.served_log, kind, home=config.home)
 
 
 def _lake(config: Config) -> Any:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from serving.recent import RECENT_ITEMS
 from serving.recommender import Encoded, Query, Recommender, Stages
-from serving.users import RECENT_ITEMS, SEEN_ITEMS, User
+from serving.users import SEEN_ITEMS, User
 
 NUM_NEIGHBOURS = 5
 

@@ -1,6 +1,6 @@
 """Prometheus metrics of the serving component."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -39,8 +39,15 @@ class Metrics:
         self.registry_up = Gauge(
             "tandem_registry_up", "1 when the last look at the model registry worked", registry=registry
         )
+        self.event_lag = Gauge(
+            "tandem_event_lag_seconds", "Time since events of other processes were last read", registry=registry
+        )
         self._release = _ReleaseInfo()
         registry.register(self._release)
+
+    def follow(self, lag_seconds: Callable[[], float]) -> None:
+        """Ask `lag_seconds` how far behind the events of other processes are, whenever the metrics are read."""
+        self.event_lag.set_function(lag_seconds)
 
     def went_live(self, version: str, dataset: str, digest: str) -> None:
         """Count a swap and name the release that answers from now on."""

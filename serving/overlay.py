@@ -1,25 +1,51 @@
 """What users did since their features were computed: kept in memory, applied to the next request."""
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pipelines.stores.served import UNASSIGNED
 
-@dataclass(frozen=True)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, order=True)
 class RecentEvent:
-    """One accepted event, as far as recommending needs it."""
+    """One accepted event, as far as recommending needs it, ordered as the feature transformations order events.
 
+    Attributes:
+        known_at: microseconds since 1970, UTC, at which it became known.
+        happened_at: microseconds since 1970, UTC, at which it happened.
+        event_id: makes counting it twice impossible.
+        user_id: who.
+        item_id: what.
+        value: how much; None where there is no such thing.
+        dataset: data set it belongs to, or `unassigned`.
+    """
+
+    known_at: int
+    happened_at: int
+    event_id: str
     user_id: str
     item_id: str
-    known_at: datetime
+    value: float | None = None
+    dataset: str = UNASSIGNED
 
 
-def recent_event(record: Mapping[str, Any]) -> RecentEvent:
+def recent_event(dataset: str, record: Mapping[str, Any]) -> RecentEvent:
     """Return the part of an event log's record that recommending needs."""
-    return RecentEvent(record["user_id"], record["item_id"], datetime.fromisoformat(record["ingested_at"]))
+    happened, arrived = microseconds(record["event_timestamp"]), microseconds(record["ingested_at"])
+    who, what = record["user_id"], record["item_id"]
+    return RecentEvent(max(happened, arrived), happened, record["event_id"], who, what, record.get("value"), dataset)
+
+
+def microseconds(moment: str) -> int:
+    """Return microseconds since 1970 of an ISO 8601 moment."""
+    return (datetime.fromisoformat(moment) - _EPOCH) // _MICROSECOND
 
 
 class Overlay:
@@ -29,24 +55,37 @@ class Overlay:
         """Keep at most `max_events` events of each of at most `max_users` users."""
         self._max_users = max_users
         self._max_events = max_events
-        self._users: OrderedDict[str, deque[RecentEvent]] = OrderedDict()
+        self._users: OrderedDict[tuple[str, str], OrderedDict[str, RecentEvent]] = OrderedDict()
         self._lock = threading.Lock()
 
     def add(self, events: Iterable[RecentEvent]) -> None:
-        """Remember events, in the order given."""
+        """Remember events; of two with one id the one that was known first counts, as in the lake."""
         with self._lock:
             for event in events:
-                kept = self._users.setdefault(event.user_id, deque(maxlen=self._max_events))
-                kept.append(event)
-                self._users.move_to_end(event.user_id)
+                key = (event.dataset, event.user_id)
+                kept = self._users.setdefault(key, OrderedDict())
+                before = kept.get(event.event_id)
+                kept[event.event_id] = event if before is None else min(before, event)
+                if len(kept) > self._max_events:
+                    kept.popitem(last=False)
+                self._users.move_to_end(key)
             while len(self._users) > self._max_users:
                 self._users.popitem(last=False)
 
-    def of(self, user_id: str) -> tuple[RecentEvent, ...]:
-        """Return the remembered events of a user, newest last."""
+    def of(self, dataset: str, user_id: str) -> tuple[RecentEvent, ...]:
+        """Return the remembered events of a user in order, newest last, with those of no data set yet."""
         with self._lock:
-            return tuple(self._users.get(user_id, ()))
+            events = {
+                event_id: event
+                for name in (UNASSIGNED, dataset)
+                for event_id, event in self._users.get((name, user_id), {}).items()
+            }
+        return tuple(sorted(events.values(), key=_order))
 
     def __len__(self) -> int:
         """Users remembered."""
         return len(self._users)
+
+
+def _order(event: RecentEvent) -> tuple[int, int, str]:
+    return event.known_at, event.happened_at, event.event_id

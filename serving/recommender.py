@@ -14,7 +14,8 @@ import pyarrow as pa
 from pipelines.features import on_demand
 from pipelines.features.schemas import USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_TASTE
 from serving.bundle import Arrays, Bundle
-from serving.users import LAST_KNOWN_AT, User, as_utc
+from serving.recent import LAST_KNOWN_AT, as_utc
+from serving.users import User
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 USER_TYPES = {

@@ -15,7 +15,6 @@ from pipelines.errors import PlatformError, RequestError
 from serving import schemas
 from serving.explain import explain
 from serving.metrics import Metrics
-from serving.overlay import recent_event
 from serving.recommender import Choice, Recommender, Stages
 from serving.recommender import Query as Wanted
 from serving.releases import Live
@@ -134,23 +133,24 @@ def _similar(live: Live, item_id: str, count: int) -> Response:
     summary="Tell what users did",
 )
 async def events(request: Request, body: schemas.EventsRequest) -> Response:
-    """Write events to disk, then acknowledge. They count for the next request of the user at once."""
+    """Make events durable, then acknowledge. They count for the user's next request, to any process within seconds."""
     state = _state(request)
     limit = state.settings.max_events
     if len(body.events) > limit:
         raise RequestError(f"the request carries {len(body.events)} events; expected at most {limit}")
     now = datetime.now(UTC)
     records = [_record(event, now) for event in body.events]
-    new = await asyncio.wrap_future(state.events.append(records))
-    state.overlay.add(map(recent_event, new))
+    dataset = state.dataset
+    new = await asyncio.wrap_future(state.events.append(dataset, records))
+    state.remember((dataset, record) for record in new)
     state.metrics.events.inc(len(new))
     ids = [record["event_id"] for record in records]
     return _json({"accepted": len(new), "duplicates": len(records) - len(new), "event_ids": ids}, 202)
 
 
 def _record(event: schemas.EventIn, now: datetime) -> dict[str, Any]:
-    happened = (event.event_timestamp or now).astimezone(UTC)
-    if not OLDEST_EVENT <= happened <= now + MAX_CLOCK_SKEW:
+    happened = event.event_timestamp and event.event_timestamp.astimezone(UTC)
+    if happened is not None and not OLDEST_EVENT <= happened <= now + MAX_CLOCK_SKEW:
         raise RequestError(
             f"event_timestamp {happened.isoformat()} is not between 1970 and now ({now.isoformat()}); "
             "check the sender's clock"
@@ -158,8 +158,7 @@ def _record(event: schemas.EventIn, now: datetime) -> dict[str, Any]:
     return {
         **event.model_dump(),
         "event_id": event.event_id or uuid.uuid4().hex,
-        "event_timestamp": happened.isoformat(timespec="microseconds"),
-        "ingested_at": now.isoformat(timespec="microseconds"),
+        "event_timestamp": happened and happened.isoformat(timespec="microseconds"),
     }
 
 

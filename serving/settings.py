@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -32,6 +33,10 @@ class Settings(BaseModel):
     threads: int = Field(0, ge=0, description="threads that score; 0: one a core")
     overlay_users: int = Field(100_000, ge=1, description="users whose newest events are kept in memory")
     overlay_length: int = Field(1_000, ge=1, description="events kept in memory for one user")
+    served_log: Literal["files", "redis"] = Field(
+        "files", description="where events are kept: files below home, or Redis at SERVED_REDIS"
+    )
+    follow_seconds: float = Field(0.2, gt=0, le=2, description="pause between looks at the events of other processes")
     log_level: str = Field("info", pattern="^(critical|error|warning|info|debug)$")
 
 

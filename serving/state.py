@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from pipelines.contracts import RECOMMENDER
+from pipelines.stores.served import EVENT_LOG, UNASSIGNED, Named, open_served
 from serving.bundle import Bundle
 from serving.event_log import EventLog
 from serving.metrics import Metrics
@@ -30,7 +31,8 @@ class State:
         self.settings = settings
         self.metrics = Metrics()
         self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
-        self.events = EventLog(settings.home / "serving" / "events")
+        self.events = EventLog(open_served(settings.served_log, EVENT_LOG, home=settings.home))
+        self.metrics.follow(self.events.lag_seconds)
         self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="score")
         self.watcher = ReleaseWatcher(
             source,
@@ -45,12 +47,22 @@ class State:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
 
     def start(self) -> None:
-        """Take back recent events from the log, then watch for releases."""
-        limit = self.settings.overlay_users * 10
-        replayed = [recent_event(record) for record in self.events.replay(limit)]
-        self.overlay.add(replayed)
+        """Take back recent events from the log and follow those of other processes, then watch for releases."""
+        replayed = self.events.recent(self.settings.overlay_users * 10)
+        self.remember(replayed)
+        self.events.follow(self.remember, seconds=self.settings.follow_seconds)
         self.watcher.start(self.settings.poll_seconds)
         _logger.info("watching alias %r of %r; %d events replayed", self.settings.alias, RECOMMENDER, len(replayed))
+
+    def remember(self, events: Iterable[Named]) -> None:
+        """Let accepted events count for the next request of their users."""
+        self.overlay.add(recent_event(dataset, record) for dataset, record in events)
+
+    @property
+    def dataset(self) -> str:
+        """Return whose events come in: those of the live release's data set."""
+        live = self.watcher.live
+        return UNASSIGNED if live is None else live.bundle.manifest.dataset
 
     def stop(self) -> None:
         """Write what is queued and end the threads."""
@@ -63,6 +75,8 @@ class State:
         return UserReader(
             lambda: self._open_store(settings, dataset),
             self.overlay,
+            dataset=dataset,
+            knows_item=bundle.catalogue.rows.__contains__,
             history_length=bundle.manifest.history_length,
             retry_seconds=settings.store_retry_seconds,
         )

@@ -3,18 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from serving.overlay import Overlay, RecentEvent
+from serving.overlay import Overlay
+from serving.recent import apply_events
 
 USER_FEATURES = "user_features"
-RECENT_ITEMS = "recent_items"
 SEEN_ITEMS = "seen_items"
-LAST_KNOWN_AT = "last_known_at"
-_COUNTS = ("user_num_events", "user_num_events_7d", "user_num_events_30d")
 _logger = logging.getLogger(__name__)
 
 
@@ -56,13 +53,21 @@ class UserReader:
         open_store: Callable[[], OnlineStore],
         overlay: Overlay,
         *,
+        dataset: str,
         history_length: int,
         retry_seconds: float,
+        knows_item: Callable[[str], bool] = lambda _: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the store with the first read, so that a release loads while the store is down."""
+        """Open the store with the first read, so that a release loads while the store is down.
+
+        Events of items that `knows_item` denies do not count: models know nothing of those either, and the lake sets
+        aside what is in no catalogue.
+        """
         self._open_store = open_store
         self._overlay = overlay
+        self._dataset = dataset
+        self._knows_item = knows_item
         self._history_length = history_length
         self._retry_seconds = retry_seconds
         self._monotonic = monotonic
@@ -83,7 +88,15 @@ class UserReader:
             known=bool(known.keys() - {"user_id"}),
             degraded=degraded,
         )
-        return overlaid(user, self._overlay.of(user_id), history_length=self._history_length)
+        return self._after_events(user)
+
+    def _after_events(self, user: User) -> User:
+        events = [e for e in self._overlay.of(self._dataset, user.user_id) if self._knows_item(e.item_id)]
+        if not events:
+            return user
+        applied = apply_events(user.features, events, history_length=self._history_length)
+        seen = (*user.seen, *(event.item_id for event in applied.new))
+        return replace(user, features=applied.features, seen=seen, known=True)
 
     def _online(self, user_id: str) -> Mapping[str, Any] | None:
         if self._store is not None and self.failure is None:
@@ -108,39 +121,3 @@ class UserReader:
             return None
         self.failure = None
         return features
-
-
-def overlaid(user: User, events: tuple[RecentEvent, ...], *, history_length: int) -> User:
-    """Return the user after `events`, those that the online features already hold left out.
-
-    Args:
-        user: from the online store.
-        events: newest last.
-        history_length: recent items the models read.
-    """
-    last = as_utc(user.features.get(LAST_KNOWN_AT))
-    recent = user.features.get(RECENT_ITEMS, ())
-    new = [event for event in events if _is_new(event, last, recent)]
-    if not new:
-        return user
-    items = [event.item_id for event in new]
-    counts = {name: (user.features.get(name) or 0) + len(new) for name in _COUNTS}
-    history = [*recent, *items][-history_length:]
-    features = {**user.features, **counts, RECENT_ITEMS: history, LAST_KNOWN_AT: new[-1].known_at}
-    return replace(user, features=features, seen=(*user.seen, *items), known=True)
-
-
-def _is_new(event: RecentEvent, last: datetime | None, recent: Sequence[str]) -> bool:
-    """Whether online features do not hold the event yet. They keep whole seconds; within one, its item decides."""
-    moment = event.known_at.replace(microsecond=0)
-    return last is None or moment > last or (moment == last and event.item_id not in recent)
-
-
-def as_utc(moment: Any) -> datetime | None:
-    """Return a moment of the online store, which may come without a zone or as seconds, in UTC."""
-    if moment is None:
-        return None
-    if isinstance(moment, int | float):
-        return datetime.fromtimestamp(moment, UTC)
-    aware: datetime = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return aware

@@ -1,4 +1,4 @@
-"""`tandem ingest-events`, `materialize-features` and `train-models`: the steps of those DAGs in one go, no Airflow.
+"""`tandem ingest-events`, `drain-events`, `materialize-features` and `train-models`: those DAGs in one go, no Airflow.
 
 Each goes on from what the one before published for the dataset, as the DAGs do when a person triggers them.
 """
@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
     ingest.add_argument("--partition", default="all", help="`all`, or arrival dates START/END")
     features = _add(commands, "materialize-features", _materialize_features, "compute features and bring them online")
     features.add_argument("--as-of", default="", metavar="MOMENT", help="use only what was known before it")
+    _add(commands, "drain-events", _drain_events, "bring served events of a data set into the lake, exactly once")
     _add(commands, "train-models", _train_models, "train, evaluate and register both models on the newest features")
 
 
@@ -48,6 +49,16 @@ def _ingest_events(config: str, parsed: argparse.Namespace) -> Json:
     return _published("events", config, "ingested", _step("append_partition", config, validated=validated))
 
 
+def _drain_events(config: str, parsed: argparse.Namespace) -> Json:
+    drain = _step("seal_events", config)
+    if drain["batch"] is None:
+        return drain
+    validated = _step("validate_partition", config, raw=drain["raw"], as_of=drain["batch"]["until"])
+    ingested = _step("append_partition", config, validated=validated)
+    ingested = _step("finish_drain", config, drain=drain, ingested=ingested)
+    return _published("events", config, "ingested", ingested, served=True)
+
+
 def _materialize_features(config: str, parsed: argparse.Namespace) -> Json:
     snapshot = _step("take_snapshot", config, as_of=parsed.as_of)
     computed = _step("compute_features", config, snapshot=snapshot)
@@ -72,7 +83,7 @@ def _step(name: str, config: str, **arguments: Any) -> Json:
     return result
 
 
-def _published(asset: str, config: str, name: str, reference: Json) -> Json:
+def _published(asset: str, config: str, name: str, reference: Json, **more: Any) -> Json:
     """Publish as the DAG does; returns the reference itself, which the next single step reads."""
-    entrypoints.publish(asset, {"config": config, name: reference}, f"command-{datetime.now(UTC).isoformat()}")
+    entrypoints.publish(asset, {"config": config, name: reference, **more}, f"command-{datetime.now(UTC).isoformat()}")
     return reference

@@ -27,6 +27,8 @@ STEPS = (
     "assemble_release",
     "compare_release",
     "promote_release",
+    "seal_events",
+    "finish_drain",
 )
 
 

@@ -102,7 +102,8 @@ class Lake:
         try:
             write_deltalake(handle, data, mode="append", commit_properties=commit)
         except DeltaError as error:
-            if self.has_transaction(table, app_id):
+            done = self.transaction(table, app_id)
+            if done is not None and done >= app_version:
                 return False
             raise LakeError(f"could not append to {self.uri(table)}: {error}. Run the step again") from error
         return True

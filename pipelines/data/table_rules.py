@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.config import ValidationConfig
-from pipelines.contracts import EVENTS, RAW_TABLES
+from pipelines.contracts import EVENTS, RAW_TABLES, is_served
 from pipelines.data.rules import TableRule
 from pipelines.sources.base import parse_partition
 
@@ -30,8 +30,12 @@ def table_rules(
         connection: holds `checked_events` and the view `lake_events`.
         counts: rows that came and were accepted.
         config: bounds.
-        partition: name of the partition; `START/END` gives its length in days.
+        partition: name of the partition; `START/END` gives its length in days. A batch of served events is held
+            against the shares of quarantined rows alone, and only from `min_served_events` on.
     """
+    if is_served(partition):
+        # Minutes of served events are no sample of days; and a few bad ones must not hold up all the others.
+        return list(_quarantined_shares(counts, config)) if counts.num_rows[EVENTS] >= config.min_served_events else []
     rules = [_enough_events(counts, config), *_quarantined_shares(counts, config)]
     here = _numbers(connection, "checked_events WHERE broken_rule IS NULL")
     lake = _numbers(connection, "lake_events")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import ibis
 import ibis.expr.types as ir
 
-from pipelines.contracts import EVENT_TIMESTAMP, INGESTED_AT, KNOWN_AT, USER_ID
+from pipelines.contracts import EVENT_TIMESTAMP, INGESTED_AT, KNOWN_AT, SERVED, USER_ID
 from pipelines.features.schemas import CREATED_TIMESTAMP, FeatureTable
 
 ORDER = (KNOWN_AT, EVENT_TIMESTAMP, "event_id")
@@ -25,11 +25,14 @@ def known_events(events: ir.Table, *, as_of: datetime, delay_seconds: float) -> 
     Args:
         events: the lake's events.
         as_of: the moment whose knowledge may be used, UTC.
-        delay_seconds: how long after its event a row becomes known, in seconds.
+        delay_seconds: how long after its event a row of the raw source becomes known, in seconds.
     """
     moments = events.mutate(event_timestamp=_naive(events[EVENT_TIMESTAMP]), ingested_at=_naive(events[INGESTED_AT]))
     later = ibis.greatest(moments[EVENT_TIMESTAMP], moments[INGESTED_AT])
-    known = moments.mutate(known_at=later + ibis.interval(microseconds=round(delay_seconds * 1_000_000)))
+    delayed = later + ibis.interval(microseconds=round(delay_seconds * 1_000_000))
+    # The delay is the raw source's: what serving took in, it knew at once.
+    served = moments["source_partition"].fill_null("").startswith(f"{SERVED}:")
+    known = moments.mutate(known_at=served.ifelse(later, delayed) if delay_seconds else later)
     known = known.filter(known[KNOWN_AT] < _literal(as_of))
     return known.mutate(day=day_number(known[KNOWN_AT]), exact_value=known["value"].cast(EXACT))
 

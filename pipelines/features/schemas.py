@@ -56,6 +56,11 @@ USER_HISTORY = FeatureTable("user_history", USER_ID, {"recent_items": STRINGS})
 USER_TASTE = FeatureTable("user_taste", USER_ID, {"taste_categories": STRINGS, "taste_weights": pa.list_(pa.float32())})
 USER_PROFILE = FeatureTable("user_profile", USER_ID, {"attributes": STRINGS})
 USER_SEEN = FeatureTable("user_seen", USER_ID, {"seen_items": STRINGS})
+USER_WINDOW = FeatureTable(
+    "user_window",
+    USER_ID,
+    {"window_known_at": pa.list_(pa.int64()), "value_sum": pa.string(), "num_values": pa.int64()},
+)
 ITEM_POPULARITY = FeatureTable(
     "item_popularity",
     ITEM_ID,
@@ -81,6 +86,7 @@ FEATURE_TABLES = {
         USER_TASTE,
         USER_PROFILE,
         USER_SEEN,
+        USER_WINDOW,
         ITEM_POPULARITY,
         ITEM_QUALITY,
         ITEM_CONTENT,

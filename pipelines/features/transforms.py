@@ -40,6 +40,7 @@ def feature_tables(
         "user_taste": users.user_taste(known, item_rows, as_of=as_of, length=config.taste_length),
         "user_profile": users.user_profile(user_rows, as_of=as_of),
         "user_seen": users.user_seen(known, as_of=as_of, length=config.seen_length),
+        "user_window": users.user_window(known, as_of=as_of, length=config.window_length),
         "item_popularity": items.item_popularity(known, as_of=as_of),
         "item_quality": items.item_quality(known, as_of=as_of),
         "item_content": items.item_content(item_rows, as_of=as_of),

@@ -6,8 +6,8 @@ import ibis
 import ibis.expr.types as ir
 
 from pipelines.contracts import ITEM_ID, KNOWN_AT, USER_ID
-from pipelines.features.events import ARRIVAL, in_order, midnight_after, stamped
-from pipelines.features.schemas import USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_SEEN, USER_TASTE
+from pipelines.features.events import ARRIVAL, ORDER, in_order, midnight_after, stamped
+from pipelines.features.schemas import USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_SEEN, USER_TASTE, USER_WINDOW
 
 
 def user_activity(events: ir.Table, *, as_of: datetime) -> ir.Table:
@@ -55,6 +55,27 @@ def user_seen(events: ir.Table, *, as_of: datetime, length: int) -> ir.Table:
     return stamped(rows, USER_SEEN, rows[KNOWN_AT] + ARRIVAL, as_of=as_of)
 
 
+def user_window(events: ir.Table, *, as_of: datetime, length: int) -> ir.Table:
+    """Return one row a user: what serving needs to carry counts and mean forward over events to come.
+
+    That is when each of the last `length` events became known, in microseconds since 1970, as far as it is within 30
+    days of the last one; and the sum of all values, exact, as text, with their number.
+    """
+    last = events[KNOWN_AT].max().over(ibis.window(group_by=USER_ID))
+    newest_first = ibis.window(group_by=USER_ID, order_by=[events[name].desc() for name in ORDER])
+    aged = events.mutate(
+        age=ibis.row_number().over(newest_first), is_recent=events[KNOWN_AT] >= last - ibis.interval(days=30)
+    )
+    kept = aged["is_recent"] & (aged["age"] < length)
+    rows = aged.group_by(USER_ID).agg(
+        window_known_at=_microseconds(aged[KNOWN_AT]).collect(where=kept, order_by=aged["age"].desc()),
+        value_sum=aged["exact_value"].sum().fill_null(0).cast("string"),
+        num_values=aged["value"].count().cast("int64"),
+        known_at=aged[KNOWN_AT].max(),
+    )
+    return stamped(rows, USER_WINDOW, rows[KNOWN_AT] + ARRIVAL, as_of=as_of)
+
+
 def user_taste(events: ir.Table, items: ir.Table, *, as_of: datetime, length: int) -> ir.Table:
     """Return the categories a user's events fell into so far, with their shares, after each active day.
 
@@ -89,6 +110,11 @@ def user_taste(events: ir.Table, items: ir.Table, *, as_of: datetime, length: in
 def user_profile(users: ir.Table, *, as_of: datetime) -> ir.Table:
     """Return the attributes of each user, stamped with when they were updated."""
     return stamped(users, USER_PROFILE, users["updated_at"], as_of=as_of)
+
+
+def _microseconds(moment: ir.TimestampValue) -> ir.IntegerValue:
+    """Return whole microseconds since 1970."""
+    return moment.truncate("s").epoch_seconds().cast("int64") * 1_000_000 + moment.microsecond().cast("int64")
 
 
 def _last_days(num_days: int) -> ibis.expr.builders.LegacyWindowBuilder:

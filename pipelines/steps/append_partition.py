@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.contracts import EVENTS, ITEMS, QUARANTINE, USERS, IngestedPartition, ValidatedPartition
+from pipelines.contracts import EVENTS, ITEMS, QUARANTINE, USERS, IngestedPartition, ValidatedPartition, is_served
 from pipelines.data.lake import Lake
 from pipelines.data.prepare import KEYS, connect, quote
 from pipelines.data.schemas import LAKE_SCHEMAS
@@ -36,13 +36,26 @@ def append_partition(validated: ValidatedPartition, *, lake: Lake, artifacts: Ar
     )
 
 
+def transaction_of(partition: str, table: str, *, raw_key: str) -> tuple[str, int]:
+    """Return the Delta transaction that records a partition in a table: application id and version.
+
+    Batches of served events share one id and count up: whichever was written last says that all before it are there,
+    and a table keeps one entry for a log, not one for each of its batches.
+    """
+    if is_served(partition):
+        log, number = partition.rsplit(":", 1)
+        return f"{log}:{table}", int(number)
+    return f"{partition}:{table}", int(raw_key[:15], 16)
+
+
 def _append(table: str, folder: Path, validated: ValidatedPartition, verdict: Verdict, lake: Lake) -> int:
     """Append one table's rows and return how many were added now."""
-    app_id, content = f"{validated.partition}:{table}", int(verdict.raw_key[:15], 16)
+    served = is_served(validated.partition)
+    app_id, content = transaction_of(validated.partition, table, raw_key=verdict.raw_key)
     done = lake.transaction(table, app_id)
-    if done == content:
+    if done == content or (served and done is not None and done > content):
         return 0
-    if done is not None:
+    if done is not None and not served:
         raise DataContractError(
             f"partition {validated.partition!r} of {validated.dataset} is in the lake already, made of other raw rows. "
             "Ingest new rows as a partition of their own, START/END by arrival date; for a changed source or seed "

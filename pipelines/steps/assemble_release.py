@@ -16,7 +16,7 @@ from pipelines.stores.artifacts import check_folder, content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 
 NUM_SAMPLE_USERS = 20
-FEATURE_SERVICES = {"retrieval": "retrieval_v1", "ranking": "ranking_v1", "user": "serving_user_v1"}
+FEATURE_SERVICES = {"retrieval": "retrieval_v1", "ranking": "ranking_v1", "user": "serving_user_v2"}
 
 
 def assemble_release(

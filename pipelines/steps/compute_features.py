@@ -39,7 +39,7 @@ def compute_features(
     Raises:
         LakeError: a table version of the snapshot is missing.
     """
-    lengths = config.model_dump(include={"history_length", "seen_length", "taste_length"})
+    lengths = config.model_dump(include={"history_length", "seen_length", "window_length", "taste_length"})
     key = content_key(
         snapshot=snapshot.model_dump(mode="json"), delay=delay_seconds, code=code_digest("features"), **lengths
     )

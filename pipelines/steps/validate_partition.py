@@ -4,12 +4,15 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.config import ValidationConfig
-from pipelines.contracts import RawPartition, ValidatedPartition
+from pipelines.contracts import RawPartition, ValidatedPartition, is_served
 from pipelines.data.lake import Lake
 from pipelines.data.validation import Verdict, validate
 from pipelines.errors import DataContractError
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore
+
+VALIDATED = "served/validated"
+"""Where batches of served events are validated, apart: `finish_drain` deletes them when they are old."""
 
 
 def validate_partition(
@@ -38,7 +41,8 @@ def validate_partition(
     def write(folder: Path) -> None:
         validate(artifacts.local(raw.uri), folder, partition=raw.partition, lake=lake, config=config, as_of=as_of)
 
-    uri = artifacts.publish(f"{raw.dataset}/validate_partition/{key}", write)
+    kind = VALIDATED if is_served(raw.partition) else "validate_partition"
+    uri = artifacts.publish(f"{raw.dataset}/{kind}/{key}", write)
     verdict = Verdict.load(artifacts.local(uri))
     if verdict.problems:
         raise DataContractError(_refusal(raw, uri, verdict))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_YAML = REPOSITORY / "feature_repo" / "feature_store.embedded.yaml"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SERVING_SERVICE = "serving_user_v1"
+SERVING_SERVICE = "serving_user_v2"
 ITEM_SERVICE = "item_v1"
 READ_BACK_ROWS = 500
 
@@ -159,7 +159,7 @@ class FeatureStore:
             return {view.name: self._read_back(store, view, until) for view in views}
 
     def online_user(self, user_id: str) -> dict[str, Any]:
-        """Return the user features of `serving_user_v1`, all None for an unknown user.
+        """Return the user features of `serving_user_v2`, all None for an unknown user.
 
         Raises:
             FeatureStoreError: the online store cannot be read.

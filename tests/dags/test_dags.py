@@ -16,6 +16,9 @@ from pipelines.config import REPOSITORY
 Facts = dict[str, Any]
 CHAIN = {
     "ingest_events": ["resolve_config", "read_partition", "validate_partition", "append_partition", "publish_events"],
+    "drain_events": [
+        "resolve_drain", "seal_events", "validate_partition", "append_partition", "finish_drain", "publish_events"
+    ],
     "materialize_features": [
         "receive", "take_snapshot", "compute_features", "materialize_online", "publish_features"
     ],
@@ -109,7 +112,7 @@ class TestEachDag:
             assert task["owner"] == "tandem", name
             assert 0 < task["timeout"] <= 12 * 3600, name
             assert task["retry_policy"] == "ExceptionRetryPolicy", name
-            fast = name in ("resolve_config", "receive")
+            fast = name in ("resolve_config", "resolve_drain", "receive")
             assert task["retries"] == 0 if fast else task["retries"] in (1, 2), name
             assert task["retry_delay"] >= 10, name
 
@@ -142,9 +145,10 @@ def test_retry_policy_says_what_the_errors_say() -> None:
             assert (error.__name__ in text) == error.retryable, error.__name__
 
 
-def test_every_step_is_a_task_of_the_pipeline_and_a_command() -> None:
+def test_every_step_is_a_task_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
-    assert set(STEPS) == set(CHAIN["recommender_pipeline"]) - {"resolve_config", "record"}
+    tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
+    assert set(STEPS) == tasks - {"resolve_config", "resolve_drain", "receive", "record"}
     assert set(BESIDE["recommender_pipeline"]) == {"check_leakage"}  # `tandem leakage-check`
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

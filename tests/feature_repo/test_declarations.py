@@ -21,6 +21,7 @@ ARROW_TYPES = {
     UnixTimestamp: TIMESTAMP,
     Array(String): STRINGS,
     Array(Float32): pa.list_(pa.float32()),
+    Array(Int64): pa.list_(pa.int64()),
 }
 FOLDER = {
     "TANDEM_FEAST_PROJECT": "p",
@@ -58,6 +59,7 @@ def test_services_hold_what_their_callers_read() -> None:
     # The snapshot's state has one row a user: joined to history it would be the future.
     assert "user_seen" not in views["ranking_v1"]
     assert "user_seen" in views["serving_user_v1"]
+    assert views["serving_user_v2"] - views["serving_user_v1"] == {"user_window"}
 
 
 def test_the_embedded_profile_stays_below_home() -> None:

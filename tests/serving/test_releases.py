@@ -37,7 +37,7 @@ def watch(source, tmp_path):
             source,
             tmp_path / "cache",
             open_users=lambda bundle: UserReader(
-                FakeStore, Overlay(max_users=1, max_events=1), history_length=1, retry_seconds=1
+                FakeStore, Overlay(max_users=1, max_events=1), dataset="tiny", history_length=1, retry_seconds=1
             ),
             metrics=Metrics(),
             retry_seconds=30,

@@ -24,6 +24,7 @@ def test_every_entity_is_online(tmp_path: Path) -> None:
         "user_taste": 6,
         "user_profile": 5,
         "user_seen": 6,
+        "user_window": 6,
         "item_popularity": 10,
         "item_quality": 10,
         "item_content": 10,

@@ -20,7 +20,7 @@ from tests.support.feature_data import AS_OF, DATASET, START, Workspace, event, 
 UTC_US = pa.timestamp("us", tz="UTC")
 USER_FEATURES = {
     "user_num_events", "user_num_events_7d", "user_num_events_30d", "user_mean_value", "last_known_at", "recent_items",
-    "taste_categories", "taste_weights", "attributes", "seen_items",
+    "taste_categories", "taste_weights", "attributes", "seen_items", "window_known_at", "value_sum", "num_values",
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_online_features_equal_offline_ones(workspace: Workspace, features: Feat
     store = workspace.store
     for name in [f"u{n}" for n in range(6)]:
         rows = pa.table({"user_id": [name], "event_timestamp": pa.array([AS_OF], UTC_US)})
-        (offline,) = store.historical(rows, "serving_user_v1", features=features).to_pylist()
+        (offline,) = store.historical(rows, "serving_user_v2", features=features).to_pylist()
         online = store.online_user(name)
         assert online.keys() == USER_FEATURES
         assert online == {feature: offline[feature] for feature in USER_FEATURES}
@@ -161,7 +161,7 @@ def test_applying_twice_changes_nothing(tmp_path: Path) -> None:
     Workspace(tmp_path).store.apply()
     again = Workspace(tmp_path).store._open({}).registry.list_feature_views("tiny")
     assert [view.last_updated_timestamp for view in again] == first
-    assert len(again) == 8
+    assert len(again) == 9
 
 
 def test_a_configuration_names_the_store(tmp_path: Path) -> None:

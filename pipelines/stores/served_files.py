@@ -1,0 +1,323 @@
+"""Served records in files: one JSON object a line, appended by one process, claimed and released by a drain.
+
+    <folder>/<name>/<start>-<writer>.jsonl    open: its writer may append
+    <folder>/<name>/<start>-<writer>.sealed   no one appends any more; a batch claims it
+    <folder>/<name>/<start>-<writer>.drained  its records are safe elsewhere; kept a while for those who start
+    <folder>/<name>/batch.json                the batch that is claimed and not released
+    <folder>/<name>/drained.json              number of the last released batch, and until when all is drained
+
+Writers stamp and append under a shared lock, a drain seals under the exclusive one: so a batch that ends at a moment
+holds everything stamped before it, of every process, and nothing stamped after it. A line cut by a crash is the last
+of its file, because no process appends to the file of another; it was never acknowledged, and is passed over.
+"""
+
+import fcntl
+import heapq
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from pipelines.contracts import INGESTED_AT, EventBatch
+from pipelines.stores.served import UNREADABLE, Named, Record, Stamp, chunked, stamp_event, utc_now
+
+MAX_FILE_BYTES = 64 * 2**20
+CHUNK_RECORDS = 20_000
+BATCH, STATE = "batch.json", "drained.json"
+OPEN, SEALED, DRAINED = ".jsonl", ".sealed", ".drained"
+_SUFFIXES = (OPEN, SEALED, DRAINED)
+_logger = logging.getLogger(__name__)
+
+
+class ServedFiles:
+    """A `ServedLog` on a disk. Every process that appends has an instance of its own.
+
+    Args:
+        folder: below which the logs are; created with the first record.
+        stamp: applied to each record when it is appended.
+        durable: whether records are on disk, not only in the operating system's cache, when `append` returns.
+    """
+
+    def __init__(self, folder: Path, *, stamp: Stamp = stamp_event, durable: bool = True) -> None:
+        self._folder = folder
+        self._stamp = stamp
+        self._durable = durable
+        self._writer = uuid.uuid4().hex[:12]
+        self._files: dict[str, tuple[Path, BinaryIO]] = {}
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    def append(self, name: str, records: Sequence[Record]) -> list[Record]:
+        """Stamp and append records with one write and one fsync.
+
+        Raises:
+            OSError: nothing was kept.
+        """
+        (self._folder / name).mkdir(parents=True, exist_ok=True)
+        with self._committing():
+            self._last = now = max(utc_now(), self._last)
+            written = [self._stamp(record, now) for record in records]
+            file = self._current(name, now)
+            start = file.tell()
+            try:
+                file.write(b"".join(orjson.dumps(record) + b"\n" for record in written))
+                file.flush()
+                if self._durable:
+                    os.fsync(file.fileno())
+            except OSError:
+                # Refused records must not come back as if they had been accepted; the next go to another file.
+                os.ftruncate(file.fileno(), start)
+                self._close(name)
+                raise
+        return written
+
+    def close(self) -> None:
+        """Close the files this process appends to."""
+        for name in list(self._files):
+            self._close(name)
+
+    def tail(self) -> "FileTail":
+        """Return a reader of what the others append; this instance's own files are read by `recent` alone."""
+        return FileTail(self._folder, own=self._writer)
+
+    def names(self) -> list[str]:
+        """Return the names of the logs there are."""
+        return sorted(path.name for path in self._folder.glob("*") if path.is_dir())
+
+    def log_id(self) -> str:
+        """Return the identity of the folder, made with its first batch."""
+        path = self._folder / "log-id"
+        if not path.exists():
+            _write(path, uuid.uuid4().hex[:12].encode())
+        return path.read_text()
+
+    def waiting(self, name: str) -> bool:
+        """Return whether a log has files that are not drained."""
+        folder = self._folder / name
+        return any(path.suffix in (OPEN, SEALED) or path.name == BATCH for path in folder.glob("*"))
+
+    def claim(self, name: str, *, after: int) -> EventBatch | None:
+        """Return the batch that waits, else seal all files and claim them; None when there is no file."""
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._sealing():
+            waiting = folder / BATCH
+            if waiting.exists():
+                return EventBatch.model_validate_json(waiting.read_bytes())
+            for path in folder.glob(f"*{OPEN}"):
+                path.rename(path.with_suffix(SEALED))
+            parts = sorted(path.stem for path in folder.glob(f"*{SEALED}"))
+            until = max([utc_now(), *(_newest(folder / f"{part}{SEALED}") for part in parts)])
+            number = max(after, self._drained(name)[0])
+            if not parts:
+                self._write_drained(name, number, until)
+                return None
+            batch = EventBatch(log_id=self.log_id(), name=name, number=number + 1, until=until, parts=tuple(parts))
+            _write(waiting, batch.model_dump_json().encode())
+            return batch
+
+    def read(self, batch: EventBatch) -> Iterator[list[Record]]:
+        """Yield a claimed batch's records in chunks, in order of `ingested_at`; what is no JSON comes as its text."""
+        folder = self._folder / batch.name
+        with ExitStack() as stack:
+            # A release that was killed halfway has renamed some of them already.
+            paths = [
+                p if (p := folder / f"{part}{SEALED}").exists() else folder / f"{part}{DRAINED}" for part in batch.parts
+            ]
+            parts = [stack.enter_context(path.open("rb")) for path in paths]
+            merged = heapq.merge(*map(_stamped, parts), key=lambda pair: pair[0])
+            yield from chunked((record for _, record in merged), CHUNK_RECORDS)
+
+    def release(self, batch: EventBatch, *, keep: timedelta) -> None:
+        """Mark a batch's files as drained, and delete those drained longer than `keep` ago."""
+        folder = self._folder / batch.name
+        waiting = folder / BATCH
+        with self._sealing():
+            if not waiting.exists() or EventBatch.model_validate_json(waiting.read_bytes()) != batch:
+                return
+            for part in batch.parts:
+                sealed = folder / f"{part}{SEALED}"
+                if sealed.exists():
+                    os.utime(sealed)  # the time from which it is kept
+                    sealed.rename(sealed.with_suffix(DRAINED))
+            self._write_drained(batch.name, batch.number, batch.until)
+            waiting.unlink()
+        self.prune(batch.name, older_than=keep, suffix=DRAINED)
+
+    def complete_until(self, name: str) -> datetime | None:
+        """Return the moment before which everything is drained."""
+        return self._drained(name)[1]
+
+    def prune(self, name: str, *, older_than: timedelta, suffix: str = OPEN, max_bytes: int | None = None) -> None:
+        """Delete files last written longer ago than `older_than`, and the oldest beyond `max_bytes` in all."""
+        deadline, total = (utc_now() - older_than).timestamp(), 0
+        for path in sorted((self._folder / name).glob(f"*{suffix}"), reverse=True):
+            state = path.stat()
+            total += state.st_size
+            if state.st_mtime < deadline or (max_bytes is not None and total > max_bytes):
+                path.unlink()
+
+    def _drained(self, name: str) -> tuple[int, datetime | None]:
+        path = self._folder / name / STATE
+        if not path.exists():
+            return 0, None
+        found = orjson.loads(path.read_bytes())
+        return found["number"], datetime.fromisoformat(found["until"])
+
+    def _write_drained(self, name: str, number: int, until: datetime) -> None:
+        content = {"number": number, "until": until.isoformat(timespec="microseconds")}
+        _write(self._folder / name / STATE, orjson.dumps(content))
+
+    def _current(self, name: str, now: datetime) -> BinaryIO:
+        path, file = self._files.get(name, (None, None))
+        if file is not None and path is not None and file.tell() < MAX_FILE_BYTES and path.exists():
+            return file
+        self._close(name)
+        path = self._folder / name / f"{now:%Y%m%dT%H%M%S%f}-{self._writer}{OPEN}"
+        file = path.open("xb")
+        if self._durable:
+            sync_folder(path.parent)
+        self._files[name] = path, file
+        return file
+
+    def _close(self, name: str) -> None:
+        _, file = self._files.pop(name, (None, None))
+        if file is not None:
+            file.close()
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Hold off a drain, not the other writers. The gate keeps writers who overlap from starving the drain."""
+        with ExitStack() as stack:
+            with _lock(self._folder / ".gate", fcntl.LOCK_EX):
+                stack.enter_context(_lock(self._folder / ".commit", fcntl.LOCK_SH))
+            yield
+
+    @contextmanager
+    def _sealing(self) -> Iterator[None]:
+        with _lock(self._folder / ".gate", fcntl.LOCK_EX), _lock(self._folder / ".commit", fcntl.LOCK_EX):
+            yield
+
+
+class FileTail:
+    """Follows all files below a folder by how far each was read; renaming a file does not read it again."""
+
+    def __init__(self, folder: Path, *, own: str = "") -> None:
+        """Leave out files of the writer `own` when polling: who wrote them has the records already."""
+        self._folder = folder
+        self._own = own
+        self._offsets: dict[tuple[str, str], int] = {}
+        self._ended: set[tuple[str, str]] = set()
+
+    def recent(self, limit: int) -> list[Named]:
+        """Return up to `limit` of the newest records, oldest first."""
+        newest: list[list[Named]] = []
+        for path in sorted(self._paths(), key=lambda path: path.name, reverse=True):
+            found = self._new(path)
+            if limit > 0 and found:
+                newest.append(found[-limit:])
+                limit -= len(newest[-1])
+        return [named for records in reversed(newest) for named in records]
+
+    def poll(self) -> list[Named]:
+        """Return what was appended since, in order of `ingested_at`."""
+        paths = list(self._paths())
+        there = {_key(path) for path in paths}
+        self._ended &= there
+        self._offsets = {key: offset for key, offset in self._offsets.items() if key in there}
+        others = (path for path in paths if not path.stem.endswith(self._own) or not self._own)
+        found = [named for path in others for named in self._new(path)]
+        return sorted(found, key=lambda named: str(named[1].get(INGESTED_AT) or ""))
+
+    def _paths(self) -> Iterator[Path]:
+        for suffix in _SUFFIXES:
+            yield from self._folder.glob(f"*/*{suffix}")
+
+    def _new(self, path: Path) -> list[Named]:
+        key = _key(path)
+        if key in self._ended:
+            return []
+        offset = self._offsets.get(key, 0)
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []  # renamed or deleted meanwhile; the next look finds it under its new name
+        whole = content[: content.rfind(b"\n") + 1]
+        self._offsets[key] = offset + len(whole)
+        if path.suffix != OPEN:
+            self._ended.add(key)
+        records = (_parse(line) for line in whole.splitlines())
+        return [(path.parent.name, record) for record in records if UNREADABLE not in record]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a file's name durable too, not only its bytes."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _key(path: Path) -> tuple[str, str]:
+    return path.parent.name, path.stem
+
+
+def _stamped(file: BinaryIO) -> Iterator[tuple[str, Record]]:
+    """Whole lines with their moment; what cannot be read has that of the line before it."""
+    moment = ""
+    for line in file:
+        if line.endswith(b"\n"):
+            record = _parse(line)
+            moment = max(moment, str(record.get(INGESTED_AT) or ""))
+            yield moment, record
+
+
+def _parse(line: bytes) -> Record:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        record = None
+    if isinstance(record, dict):
+        return record
+    _logger.warning("a line is no JSON object: %r", line[:200])
+    return {UNREADABLE: line.decode(errors="replace").rstrip("\n")}
+
+
+def _newest(path: Path) -> datetime:
+    """The moment just after the newest stamp of a file: a clock that was set back must not put it in the future."""
+    newest = datetime.min.replace(tzinfo=UTC)
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2**16))
+        lines = [line for line in file.read().split(b"\n")[:-1] if line]
+    stamp = _parse(lines[-1]).get(INGESTED_AT) if lines else None
+    return newest if stamp is None else datetime.fromisoformat(stamp) + timedelta(microseconds=1)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a small file by one atomic, durable act."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def _lock(path: Path, kind: int) -> Iterator[None]:
+    """Hold a lock that a killed process gives back by itself."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
