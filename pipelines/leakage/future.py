@@ -6,7 +6,7 @@ from pipelines.contracts import RAW_TABLES, LeakageCheck, LeakageFinding
 from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.leakage.evidence import Evidence, microseconds, outcome
 from pipelines.leakage.recompute import feature_columns
-from pipelines.leakage.reference import HONEST
+from pipelines.leakage.reference import HONEST, delayed
 
 NAME = "blind_to_the_future"
 
@@ -37,7 +37,7 @@ def blind_to_the_future(evidence: Evidence) -> LeakageCheck:
 def _sample(evidence: Evidence, moment: int) -> int:
     """Create the raw tables of a sample, `present_*`, and the same with another future, `other_*`."""
     run = evidence.connection.execute
-    known = f"{HONEST.known} + {evidence.delay}"
+    known = f"{HONEST.known} + {delayed(evidence.delay)}"
     run(f"""
         CREATE OR REPLACE TEMP TABLE sampled_users AS
         SELECT user_id FROM (

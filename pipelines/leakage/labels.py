@@ -2,7 +2,7 @@
 
 from pipelines.contracts import LeakageCheck, LeakageFinding
 from pipelines.leakage.evidence import SPLITS, Evidence, outcome
-from pipelines.leakage.reference import HONEST
+from pipelines.leakage.reference import HONEST, delayed
 
 COLUMNS = ("user_id", "item_id", "event_type", "value", "session_id", "device")
 
@@ -24,7 +24,7 @@ def labels_are_known_events(evidence: Evidence) -> LeakageCheck:
     )
     ((*found,),) = evidence.rows(f"""
         SELECT {parts} FROM labels l LEFT JOIN (
-            SELECT *, {HONEST.known} + {evidence.delay} AS known FROM events
+            SELECT *, {HONEST.known} + {delayed(evidence.delay)} AS known FROM events
         ) e ON e.event_id = l.event_id
     """)
     findings = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipelines.contracts import LeakageCheck, LeakageFinding
 from pipelines.leakage.evidence import Evidence, outcome
-from pipelines.leakage.reference import BEFORE_ARRIVAL, FEATURES, HONEST, OWN_EVENT, Rule, reference
+from pipelines.leakage.reference import BEFORE_ARRIVAL, FEATURES, HONEST, OWN_EVENT, Rule, delayed, reference
 
 RECOMPUTED = "recomputed_from_raw_events"
 ARRIVED = "known_before_use"
@@ -27,7 +27,7 @@ def recomputed_from_raw_events(evidence: Evidence) -> LeakageCheck:
 def known_before_use(evidence: Evidence) -> LeakageCheck:
     """Compare labels for which an earlier event arrived only later: there, using it too early shows."""
     question = "Is an event that arrived late used only from when it arrived?"
-    late = f"{HONEST.known} + {evidence.delay}"
+    late = f"{HONEST.known} + {delayed(evidence.delay)}"
     num_late = evidence.rows(f"SELECT count(*) FROM events WHERE {HONEST.known} > {BEFORE_ARRIVAL.known}")[0][0]
     if not num_late and not evidence.delay:
         return outcome(ARRIVED, question, 0, (), note="no row of this source arrived after it happened")

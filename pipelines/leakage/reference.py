@@ -7,6 +7,7 @@ known strictly before the label. It joins each label with all the rows before it
 from dataclasses import dataclass
 
 from pipelines.config import FeatureConfig
+from pipelines.contracts import SERVED
 
 DAY = 86_400_000_000
 PRIOR_VALUES = 10
@@ -38,6 +39,11 @@ FEATURES = (
 )
 
 
+def delayed(delay: int) -> str:
+    """Return SQL of how much later than it arrived an event became known: the raw source's delay, none if served."""
+    return f"CASE WHEN starts_with(source_partition, '{SERVED}:') THEN 0 ELSE {delay} END" if delay else "0"
+
+
 def reference(asked: str, rule: Rule, *, features: FeatureConfig, delay: int, as_of: int) -> str:
     """Return SQL of a query with `row` and every feature of `FEATURES`.
 
@@ -48,11 +54,12 @@ def reference(asked: str, rule: Rule, *, features: FeatureConfig, delay: int, as
         delay: the source's delay, microseconds.
         as_of: nothing known from here on exists.
     """
+    late = delayed(delay)
     midnight = f"(a.moment - a.moment % {DAY})"
     return f"""
     WITH known AS (
-        SELECT user_id, item_id, event_id, value, epoch_us(event_timestamp) AS happened, {rule.known} + {delay} AS known
-        FROM events WHERE {HONEST.known} + {delay} < {as_of}
+        SELECT user_id, item_id, event_id, value, epoch_us(event_timestamp) AS happened, {rule.known} + {late} AS known
+        FROM events WHERE {HONEST.known} + {late} < {as_of}
     ),
     item_rows AS ({_history("items", "item_id", ("title", "text", "categories"), as_of)}),
     user_rows AS ({_history("users", "user_id", ("attributes",), as_of)}),

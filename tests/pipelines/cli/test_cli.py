@@ -34,7 +34,15 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
     steps = {name.replace("_", "-") for name in STEPS}
     assert set(commands()) == steps | {
         *("up", "run", "stop", "status", "recommend", "explain"),
-        *("ingest-events", "materialize-features", "train-models", "leakage-check", "training-set", "compact-lake"),
+        *(
+            "ingest-events",
+            "drain-events",
+            "materialize-features",
+            "train-models",
+            "leakage-check",
+            "training-set",
+            "compact-lake",
+        ),
     }
 
 
