@@ -17,7 +17,8 @@ BOOTSTRAP_STAMP := .venv/.stamps/bootstrap-$(call digest,requirements/bootstrap.
 PLATFORM_STAMP := .venv/.stamps/platform-$(call digest,requirements/platform.txt pyproject.toml)
 DEV_STAMP := .venv/.stamps/dev-$(call digest,requirements/dev.txt pyproject.toml)
 SERVING_STAMP := .venv-serving/.stamps/serving-$(call digest,requirements/serving.txt)
-INSTALL := .venv/bin/uv pip install --quiet --require-hashes
+# Compiled at once, so that no first run pays for it; where PYTHONDONTWRITEBYTECODE is set, every run would.
+INSTALL := .venv/bin/uv pip install --quiet --compile-bytecode --require-hashes
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22

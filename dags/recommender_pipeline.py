@@ -36,8 +36,8 @@ def recommender_pipeline() -> None:
     snapshot = tasks.take_snapshot(config, tasks.AS_OF)
     ingested >> snapshot
     computed = tasks.compute_features(config, snapshot)
-    features = tasks.materialize_online(config, computed)
-    training_set = tasks.build_training_set(config, features)
+    online = tasks.materialize_online(config, computed)  # beside training, which reads the offline store
+    training_set = tasks.build_training_set(config, computed)
     retrieval = tasks.train_retrieval(config, training_set)
     proof = tasks.check_leakage(config, training_set, retrieval)
     ranking_set = tasks.build_ranking_set(config, training_set, retrieval)
@@ -48,10 +48,11 @@ def recommender_pipeline() -> None:
     release = tasks.assemble_release(config, evaluation, index)
     comparison = tasks.compare_release(config, release)
     promotion = tasks.promote_release(config, comparison)
+    online >> promotion
     recorded = tasks.record(
         {
             EVENTS.name: {"config": config, "ingested": ingested},
-            FEATURES.name: {"config": config, "features": features},
+            FEATURES.name: {"config": config, "features": online},
             MODELS.name: {"config": config, "evaluation": evaluation},
             RELEASE.name: {"config": config, "release": release},
         }

@@ -195,12 +195,14 @@ def take_snapshot(config: str, as_of: str = "") -> Json:
 
 
 def compute_features(config: str, snapshot: Json) -> Json:
-    """Compute the feature tables of a snapshot and write them to the lake; returns a FeatureSet."""
+    """Compute the feature tables of a snapshot, write them to the lake and declare them; returns a FeatureSet."""
     from pipelines.steps.compute_features import compute_features as step
 
     c = read_config(config)
     where: Json = {"lake": _lake(c), "artifacts": _artifacts(c), "scratch": c.home / "tmp"}
-    return _json(step(Snapshot(**snapshot), config=c.features, delay_seconds=c.source.delay_seconds, **where))
+    features = step(Snapshot(**snapshot), config=c.features, delay_seconds=c.source.delay_seconds, **where)
+    _feature_store(c).apply()  # before two readers start at once: each would write the registry
+    return _json(features)
 
 
 def materialize_online(config: str, features: Json) -> Json:

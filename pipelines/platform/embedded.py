@@ -11,6 +11,7 @@ from pipelines.platform import secrets
 from pipelines.stores.artifacts import content_key
 
 AIRFLOW_VERSION_FILE = "migrated"
+WARM_SCHEDULER = (sys.executable, "-m", "pipelines.platform.warm_scheduler")
 SERVING_PYTHON = REPOSITORY / ".venv-serving" / "bin" / "python"
 
 
@@ -99,7 +100,7 @@ def airflow_environment(config: Config) -> dict[str, str]:
         "DAG_PROCESSOR__REFRESH_INTERVAL": 30,
         "LOGGING__BASE_LOG_FOLDER": folder / "logs",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.3,
-        "USAGE_DATA_COLLECTION__ENABLED": False,
+        "WORKERS__MIN_HEARTBEAT_INTERVAL": 1,  # also how long a worker may stay taken after its task ended
     }
     airflow = {f"AIRFLOW__{key}": str(value) for key, value in settings.items()}
     return _base(config) | airflow | {"AIRFLOW_HOME": str(folder), "PYTHONPATH": str(REPOSITORY)}
@@ -135,10 +136,11 @@ def _mlflow(config: Config) -> Component:
 
 def _airflow(config: Config) -> list[Component]:
     env, port = airflow_environment(config), config.ports.airflow
-    health = f"http://127.0.0.1:{port}/api/v2/version"
+    # The first request to the tasks' side of the server takes seconds: this one is it, and no task waits for it.
+    health = f"http://127.0.0.1:{port}/execution/health"
     return [
         Component("airflow-api-server", airflow_command("api-server"), env, port, "airflow", health=health),
-        Component("airflow-scheduler", airflow_command("scheduler", "--skip-serve-logs"), env, monitor="scheduler"),
+        Component("airflow-scheduler", (*WARM_SCHEDULER, "--skip-serve-logs"), env, monitor="scheduler"),
         Component("airflow-dag-processor", airflow_command("dag-processor"), env, monitor="dag_processor"),
         Component(
             "airflow-triggerer",

@@ -60,7 +60,7 @@ def follow(airflow: AirflowClient, dag_id: str, run_id: str, watch: Watcher) -> 
             return tasks
         if state == "failed":
             raise PlatformError(_explain(airflow, dag_id, run_id, tasks))
-        time.sleep(0.5)
+        time.sleep(1)
 
 
 def _explain(airflow: AirflowClient, dag_id: str, run_id: str, tasks: Sequence[TaskState]) -> str:

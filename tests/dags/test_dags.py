@@ -30,16 +30,19 @@ CHAIN = {
     "promote_release": ["receive", "compare_release", "promote_release", "publish_champion"],
     "recommender_pipeline": [
         "resolve_config", "read_partition", "validate_partition", "append_partition", "take_snapshot",
-        "compute_features", "materialize_online", "build_training_set", "train_retrieval", "build_ranking_set",
+        "compute_features", "build_training_set", "train_retrieval", "build_ranking_set",
         "train_ranking", "evaluate_models", "build_index", "assemble_release", "compare_release", "promote_release",
         "record",
     ],
 }  # fmt: skip
-BESIDE = {
+# What runs beside the chain: DAG -> task -> (what it follows, what waits for it).
+BESIDE: dict[str, dict[str, tuple[str, str]]] = {
     "train_models": {"check_leakage": ("train_retrieval", "evaluate_models")},
-    "recommender_pipeline": {"check_leakage": ("train_retrieval", "evaluate_models")},
+    "recommender_pipeline": {
+        "materialize_online": ("compute_features", "promote_release"),
+        "check_leakage": ("train_retrieval", "evaluate_models"),
+    },
 }
-"""Tasks that run beside the chain: after the first task named, and the second waits for them."""
 DAG_IDS = sorted(CHAIN)
 HANDED = {
     "materialize_features": "events",
@@ -124,7 +127,7 @@ class TestEachDag:
             assert later in tasks[earlier]["downstream"], f"{earlier} -> {later}"
         for task, (after, before) in beside.items():
             assert task in tasks[after]["downstream"], task
-            assert tasks[task]["downstream"] == [before], task
+            assert before in tasks[task]["downstream"], task
 
     def test_assets_couple_it_to_the_dag_before_and_after(self, facts: Facts, dag_id: str) -> None:
         dag = facts["dags"][dag_id]
@@ -150,5 +153,4 @@ def test_every_step_is_a_task_and_a_command() -> None:
 
     tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
     assert set(STEPS) == tasks - {"resolve_config", "resolve_drain", "receive", "record"}
-    assert set(BESIDE["recommender_pipeline"]) == {"check_leakage"}  # `tandem leakage-check`
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)
