@@ -11,6 +11,8 @@ from typing import Any
 from airflow.sdk import Asset, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from dags.pages import say_where
+
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
@@ -86,8 +88,12 @@ def validate_partition(config: str, raw: Json, as_of: str) -> Json:
     """Check the partition against its contract; set rows that break a row rule aside."""
     from pipelines import entrypoints
 
-    validated = entrypoints.validate_partition(config, raw, as_of)
-    log.info("Data Docs: %s", validated["docs_uri"])
+    try:
+        validated = entrypoints.validate_partition(config, raw, as_of)
+    except Exception as error:
+        say_where(log, str(error))
+        raise
+    say_where(log, validated["docs_uri"])
     return validated
 
 
@@ -152,8 +158,12 @@ def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
     """Prove that the training set and the model made from it knew only the past."""
     from pipelines import entrypoints
 
-    report = entrypoints.check_leakage(config, training_set, retrieval)
-    log.info("Report: %s/report.html", report["uri"])
+    try:
+        report = entrypoints.check_leakage(config, training_set, retrieval)
+    except Exception as error:
+        say_where(log, str(error))
+        raise
+    say_where(log, f"{report['uri']}/report.html")
     return report
 
 
@@ -178,7 +188,9 @@ def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: J
     """Measure both models on the temporal holdout beside their baselines."""
     from pipelines import entrypoints
 
-    return entrypoints.evaluate_models(config, training_set, retrieval, ranking)
+    evaluation = entrypoints.evaluate_models(config, training_set, retrieval, ranking)
+    say_where(log, f"{evaluation['uri']}/report.html")
+    return evaluation
 
 
 @task(execution_timeout=timedelta(hours=2))

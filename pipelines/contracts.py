@@ -74,7 +74,7 @@ class ValidatedPartition(Ref):
     partition: str
     uri: str = Field(description="folder with one Parquet file a table, accepted rows only")
     quarantine_uri: str
-    docs_uri: str = Field(description="index.html of the Great Expectations Data Docs")
+    docs_uri: str = Field(description="first page of the report, which links to the Data Docs")
     num_accepted: dict[str, int]
     num_quarantined: dict[str, int] = Field(description="rule -> rows")
 

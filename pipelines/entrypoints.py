@@ -380,6 +380,11 @@ def parse_as_of(text: str) -> datetime | None:
     return moment
 
 
+def runs_folder() -> str:
+    """Return the folder below which steps write their results and reports."""
+    return str(load_config().home / "runs")
+
+
 def _json(reference: Any) -> Json:
     return dict(reference.model_dump(mode="json"))
 

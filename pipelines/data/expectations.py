@@ -24,11 +24,12 @@ class Report:
     """Data Docs of one partition: a page a table, a page for the partition as a whole, and an index."""
 
     def __init__(self, folder: Path, *, partition: str, as_of: datetime, max_report_rows: int) -> None:
+        # Before the import, which says hundreds of times what it need not register twice.
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
         with _quiet():
             import great_expectations as gx
             from great_expectations.core import RunIdentifier
 
-        logging.getLogger("great_expectations").setLevel(logging.ERROR)
         self._folder, self._gx = folder, gx
         self._run = RunIdentifier(run_name=partition.replace("/", " to "), run_time=as_of)
         self._format = {"result_format": "BASIC", "partial_unexpected_count": max_report_rows}

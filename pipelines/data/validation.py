@@ -2,7 +2,7 @@
 
     <folder>/{events,items,users}.parquet   accepted rows, in the source's order
     <folder>/quarantine.parquet             rejected rows with their rule and the raw row as JSON
-    <folder>/docs/index.html                Great Expectations Data Docs
+    <folder>/docs/report.html               what was decided and why; links to Great Expectations' Data Docs beside it
     <folder>/verdict.json                   counts, and the table-level rules that are broken
 
 The verdict is data, not an exception: everything is on disk before anyone stops the run over it.
@@ -75,6 +75,7 @@ def validate(
         as_of: the ingestion's clock, UTC.
     """
     from pipelines.data.expectations import Report
+    from pipelines.data.front_page import write_front_page
 
     verdict = Verdict(raw_key=raw.name)
     report = Report(folder / "docs", partition=partition, as_of=as_of, max_report_rows=config.max_report_rows)
@@ -87,6 +88,7 @@ def validate(
             check.partition()
         check.write_quarantine()
     report.build()
+    write_front_page(folder / "docs", verdict, partition=partition)
     (folder / "verdict.json").write_text(json.dumps(asdict(verdict), indent=1))
     return verdict
 

@@ -78,6 +78,7 @@ def airflow_environment(config: Config) -> dict[str, str]:
     url = f"http://127.0.0.1:{config.ports.airflow}"
     settings = {
         "CORE__DAGS_FOLDER": REPOSITORY / "dags",
+        "CORE__PLUGINS_FOLDER": REPOSITORY / "dags" / "plugins",
         "CORE__LOAD_EXAMPLES": False,
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
         "CORE__EXECUTOR": "LocalExecutor",

@@ -51,7 +51,7 @@ def validate_partition(
         partition=raw.partition,
         uri=uri,
         quarantine_uri=f"{uri}/quarantine.parquet",
-        docs_uri=f"{uri}/docs/index.html",
+        docs_uri=f"{uri}/docs/report.html",
         num_accepted=verdict.num_accepted,
         num_quarantined=verdict.num_quarantined,
     )
@@ -62,5 +62,5 @@ def _refusal(raw: RawPartition, uri: str, verdict: Verdict) -> str:
     return (
         f"partition {raw.partition!r} of {raw.dataset} is refused. {'. '.join(verdict.problems)}. {verdict.advice}. "
         f"Nothing is lost: raw rows in {raw.uri}, {quarantined:,} quarantined rows in {uri}/quarantine.parquet, "
-        f"report {uri}/docs/index.html"
+        f"report {uri}/docs/report.html"
     )

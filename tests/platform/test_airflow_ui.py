@@ -58,3 +58,23 @@ def test_a_dags_page_tells_what_to_do_when_it_fails(platform: RunningPlatform, f
         page.goto(f"{platform.url('airflow')}/dags/ingest_events")
         page.get_by_role("button", name="Dag Docs").click()
         expect(page.get_by_role("dialog")).to_contain_text("When it fails")
+
+
+def test_an_operator_opens_the_data_docs_from_the_run(platform: RunningPlatform, first_run: Any) -> None:
+    from playwright.sync_api import expect
+
+    url, password = platform.url("airflow"), secrets.password(platform.home / "airflow")
+    run_id = platform.json("status")["dags"]["recommender_pipeline"]["last_run"]
+    with airflow_page(url, secrets.USER, password) as page:
+        page.goto(f"{url}/dags/recommender_pipeline/runs/{run_id}/tasks/validate_partition")
+        link = page.get_by_role("link", name=re.compile(r"tandem.reports.*report\.html"))
+        report = str(link.first.get_attribute("href"))
+        answer = page.goto(report)
+        assert answer.status == 200
+        assert "sandbox" in answer.headers["content-security-policy"]
+        expect(page.locator("body")).to_contain_text("Accepted")
+        page.get_by_role("link", name="events").click()
+        expect(page.locator("body")).to_contain_text("Evaluated Expectations")
+        page.context.clear_cookies()
+        page.goto(report)
+        assert "/auth/login" in page.url, "a stranger is asked to log in"

@@ -85,7 +85,7 @@ def test_a_failing_task_ends_the_command_with_its_error_its_page_and_its_log(
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("tandem run: task validate_partition failed: DataContractError: ")
-    for text in ("docs/index.html", "/tasks/validate_partition", "attempt=1.log"):
+    for text in ("docs/report.html", "/tasks/validate_partition", "attempt=1.log"):
         assert text in last
 
 

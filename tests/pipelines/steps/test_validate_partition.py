@@ -148,7 +148,7 @@ def test_too_many_quarantined_rows_stop_the_partition_and_nothing_is_lost(bench:
         "at most 0.05",
         "unknown_item, 10 rows",
         "nowhere",
-        "index.html",
+        "report.html",
     ):
         assert told in message
     assert "\n" not in message
@@ -160,7 +160,7 @@ def test_too_many_quarantined_rows_stop_the_partition_and_nothing_is_lost(bench:
 def test_the_report_names_the_rules_and_what_was_observed(bench: Bench) -> None:
     validated = bench.validate(with_events([event(1000, item_id="nowhere")]))
     docs = Path(validated.docs_uri).parent
-    assert Path(validated.docs_uri).name == "index.html"
+    assert Path(validated.docs_uri).name == "report.html"
     (events,) = (docs / "validations/events").rglob("*.html")
     (partition,) = (docs / "validations/partition").rglob("*.html")
     assert "unknown_item: " in events.read_text()
@@ -186,7 +186,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(bench: Bench) -> No
     partition[EVENTS] = partition[EVENTS].drop_columns(["user_id"])
     with pytest.raises(DataContractError, match=r"events: column `user_id` is missing \(there: event_id, item_id"):
         bench.validate(partition)
-    assert (bench.published / "docs/index.html").is_file()
+    assert (bench.published / "docs/report.html").is_file()
     assert pq.read_table(bench.published / "quarantine.parquet").num_rows == 0
 
 
