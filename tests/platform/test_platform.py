@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.platform, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def test_the_pipeline_runs_in_the_scheduler_and_ends_with_a_champion(first_run: Any) -> None:
-    assert set(STEPS) < set(first_run["tasks"])
+    assert set(STEPS) - {"seal_events", "finish_drain"} < set(first_run["tasks"])
     assert first_run["promotion"]["promoted"] is True
     assert first_run["champion"]["version"] == first_run["promotion"]["release"]["model"]["version"] == "1"
     metrics = first_run["champion"]["metrics"]
@@ -55,8 +55,9 @@ def test_status_is_for_programs_too(platform: RunningPlatform, first_run: Any) -
     assert set(status["urls"]) == {"airflow", "mlflow", "serving"}
     assert status["dags"]["recommender_pipeline"]["state"] == "success"
     assert not any(dag["paused"] for dag in status["dags"].values())
-    others = {name: dag["last_run"] for name, dag in status["dags"].items() if name != "recommender_pipeline"}
-    assert set(others.values()) == {None}, "only what was triggered may run after an installation"
+    # Of those that nobody triggered, only the drain may run right after an installation: it finds nothing to do.
+    others = {name: dag["last_run"] for name, dag in status["dags"].items()}
+    assert {name for name, last in others.items() if last} <= {"recommender_pipeline", "drain_events"}
     assert status["champion"]["version"] == status["serving"]["version"] == "1"
     passwords = json.loads(Path(status["credentials"]["password_file"]).read_text())
     assert list(passwords) == [status["credentials"]["user"]]

@@ -117,10 +117,11 @@ def chain(platform: RunningPlatform, first_run: Any, tmp_path_factory: pytest.Te
 
 
 def test_every_step_is_killed_here() -> None:
-    assert tuple(MIDDLE) == STEPS
+    drain = {"seal_events", "finish_drain"}  # killed in tests/pipelines/steps/test_drain.py
+    assert {*MIDDLE, *drain} == set(STEPS)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", MIDDLE)
 def test_a_killed_step_runs_again(chain: Chain, step: str) -> None:
     chain.kill(step)
     chain.run(step)
