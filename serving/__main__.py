@@ -53,9 +53,9 @@ def preload() -> None:
     These libraries are some 200,000 objects that stay for good; a garbage collection that looks through them stops
     every request for more than a tenth of a second, so it is told to pass over them.
     """
-    import feast  # noqa: F401
-    import mlflow  # noqa: F401
-    import onnxruntime  # noqa: F401
+    import feast  # noqa: F401 - to have it
+    import mlflow  # noqa: F401 - to have it
+    import onnxruntime  # noqa: F401 - to have it
 
     gc.collect()
     gc.freeze()

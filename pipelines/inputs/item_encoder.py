@@ -1,8 +1,6 @@
 """An item's features (id, content, popularity, quality) as the numpy inputs of the item tower and the ranker."""
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.inputs.arrays import Table, column, contiguous
+from pipelines.inputs.encoder import Encoder
 from pipelines.inputs.numbers import NumberEncoder, Scale
 from pipelines.inputs.query_encoder import longest
 from pipelines.inputs.text import tokenize
@@ -23,11 +22,9 @@ POPULARITY: dict[str, Scale] = {
 }
 QUALITY: dict[str, Scale] = {"item_mean_value": "linear", "item_num_values": "log", "item_value_std": "linear"}
 MAX_TOKENS_KNOWN = 20_000
-_VOCABULARIES = ("item", "category", "token")
-_MANIFEST = "item_encoder.json"
 
 
-class ItemEncoder:
+class ItemEncoder(Encoder):
     """Turns item feature rows into named arrays; a cold item relies on its content, never an error.
 
     The arrays, all with `num_rows` first:
@@ -37,12 +34,8 @@ class ItemEncoder:
         item_numbers: float32 `[num_rows, num_item_numbers]`.
     """
 
-    def __init__(
-        self, vocabularies: dict[str, Vocabulary], widths: dict[str, int], number_encoder: NumberEncoder
-    ) -> None:
-        self.vocabularies = vocabularies
-        self.widths = widths
-        self.numbers = number_encoder
+    VOCABULARIES = ("item", "category", "token")
+    FILE = "item_encoder.json"
 
     @classmethod
     def fit(
@@ -100,22 +93,6 @@ class ItemEncoder:
             "tokens": tokens,
             "item_numbers": self.numbers.encode(items),
         }
-
-    def save(self, folder: Path) -> None:
-        """Write the encoder into `folder` as Parquet and JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, vocabulary in self.vocabularies.items():
-            vocabulary.save(folder, name)
-        (folder / _MANIFEST).write_text(
-            json.dumps({"widths": self.widths, "numbers": self.numbers.to_dict()}, indent=1)
-        )
-
-    @classmethod
-    def load(cls, folder: Path) -> "ItemEncoder":
-        """Read what `save` wrote."""
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        vocabularies = {name: Vocabulary.load(folder, name) for name in _VOCABULARIES}
-        return cls(vocabularies, manifest["widths"], NumberEncoder.from_dict(manifest["numbers"]))
 
 
 def _tokens(items: Table) -> pa.Array | None:

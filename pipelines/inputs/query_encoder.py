@@ -1,7 +1,5 @@
 """A query's features (user, history, context) as the numpy inputs of the query tower."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.inputs.arrays import Table, column, contiguous, elements, list_lengths, numbers, pad_lists
+from pipelines.inputs.encoder import Encoder
 from pipelines.inputs.numbers import NumberEncoder, Scale, cyclic
 from pipelines.inputs.vocabulary import Vocabulary
 
@@ -19,11 +18,9 @@ USER_NUMBERS: dict[str, Scale] = {
     "user_mean_value": "linear",
     "days_since_last_event": "log",
 }
-_VOCABULARIES = ("user", "item", "attribute", "category", "device")
-_MANIFEST = "query_encoder.json"
 
 
-class QueryEncoder:
+class QueryEncoder(Encoder):
     """Turns feature rows into named arrays; what it never saw gets a default, never an error.
 
     The arrays, all with `num_rows` first:
@@ -34,12 +31,8 @@ class QueryEncoder:
         query_numbers: float32 `[num_rows, num_query_numbers]`: activity, then hour and weekday as sine and cosine.
     """
 
-    def __init__(
-        self, vocabularies: dict[str, Vocabulary], widths: dict[str, int], number_encoder: NumberEncoder
-    ) -> None:
-        self.vocabularies = vocabularies
-        self.widths = widths
-        self.numbers = number_encoder
+    VOCABULARIES = ("user", "item", "attribute", "category", "device")
+    FILE = "query_encoder.json"
 
     @classmethod
     def fit(
@@ -102,22 +95,6 @@ class QueryEncoder:
             "device": _ids(known["device"], column(features, "device"), n),
             "query_numbers": self._numbers(features),
         }
-
-    def save(self, folder: Path) -> None:
-        """Write the encoder into `folder` as Parquet and JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, vocabulary in self.vocabularies.items():
-            vocabulary.save(folder, name)
-        (folder / _MANIFEST).write_text(
-            json.dumps({"widths": self.widths, "numbers": self.numbers.to_dict()}, indent=1)
-        )
-
-    @classmethod
-    def load(cls, folder: Path) -> "QueryEncoder":
-        """Read what `save` wrote."""
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        vocabularies = {name: Vocabulary.load(folder, name) for name in _VOCABULARIES}
-        return cls(vocabularies, manifest["widths"], NumberEncoder.from_dict(manifest["numbers"]))
 
     def _numbers(self, features: Table) -> NDArray[np.float32]:
         parts = [

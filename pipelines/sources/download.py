@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pipelines.errors import IntegrityError, SourceError
 from pipelines.stores.artifacts import LocalArtifacts
@@ -58,7 +58,7 @@ def _download(url: str, target: Path, instead: str) -> str:
         raise SourceError(f"no network: could not fetch {url} ({reason}); {instead}") from error
 
 
-def _copy(response: "HTTPResponse", stream: object, url: str) -> str:
+def _copy(response: "HTTPResponse", stream: IO[bytes], url: str) -> str:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -68,7 +68,7 @@ def _copy(response: "HTTPResponse", stream: object, url: str) -> str:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(url.rsplit("/", 1)[-1], total=size)
         while block := response.read(_BLOCK):
-            stream.write(block)  # type: ignore[attr-defined]
+            stream.write(block)
             digest.update(block)
             progress.advance(task, len(block))
     return digest.hexdigest()

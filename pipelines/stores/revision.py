@@ -17,7 +17,8 @@ def code_revision() -> str:
         return os.environ[VARIABLE]
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--tags"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - constant
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

@@ -45,7 +45,8 @@ class ServingClient:
             PlatformError: serving cannot be reached, is not ready, or failed.
         """
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})  # noqa: S310
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, data, headers)  # noqa: S310 - the address is configured
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
                 answer: Json = json.load(response)
