@@ -94,6 +94,8 @@ def validate_partition(config: str, raw: Json, as_of: str) -> Json:
         say_where(log, str(error))
         raise
     say_where(log, validated["docs_uri"])
+    for change in validated["drift"]:
+        log.warning("accepted: %s", change)
     return validated
 
 

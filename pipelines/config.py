@@ -66,6 +66,15 @@ class ValidationConfig(Section):
     min_served_events: int = Field(
         1_000, ge=1, description="a smaller batch of served events is not refused for its share of quarantined rows"
     )
+    new_columns: Literal["accept", "quarantine", "stop"] = Field(
+        "accept", description="a raw column of no contract: leave it out, set its rows aside, or refuse the partition"
+    )
+    missing_columns: Literal["accept", "quarantine", "stop"] = Field(
+        "stop", description="an optional column is gone: take it as empty, set the rows aside, or refuse the partition"
+    )
+    retyped_columns: Literal["coerce", "quarantine", "stop"] = Field(
+        "coerce", description="a column of another type: convert it, set its rows aside, or refuse the partition"
+    )
 
 
 class FeatureConfig(Section):

@@ -77,6 +77,7 @@ class ValidatedPartition(Ref):
     docs_uri: str = Field(description="first page of the report, which links to the Data Docs")
     num_accepted: dict[str, int]
     num_quarantined: dict[str, int] = Field(description="rule -> rows")
+    drift: tuple[str, ...] = Field((), description="columns unlike the contract's that were accepted or converted")
 
 
 class IngestedPartition(Ref):

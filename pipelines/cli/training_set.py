@@ -42,10 +42,9 @@ def call(parsed: argparse.Namespace) -> int:
         print_json(found)
         return 0
     rows = [
-        (t["features"]["snapshot"]["as_of"], t["fingerprint"][:12], *t["num_rows"].values(), t["feature_service"])
-        for t in found
+        (t["features"]["snapshot"]["as_of"], t["fingerprint"][:12], f"{sum(t['num_rows'].values()):,}") for t in found
     ]
-    print_table(("as of", "fingerprint", "train", "validation", "test", "feature service"), rows)
+    print_table(("as of", "fingerprint", "rows"), rows)
     return 0
 
 

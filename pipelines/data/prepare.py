@@ -4,6 +4,7 @@ Conversion never fails and never drops: text that is no number or no time become
 names the row. Whether a whole column has a type that cannot be converted is found before, from the file's schema.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,14 +50,17 @@ def read_schema(path: Path) -> "pa.Schema":
         raise SourceError(f"{path} is not readable Parquet ({error}); run `tandem read-partition` again") from error
 
 
-def schema_problems(actual: "pa.Schema", expected: "pa.Schema") -> list[str]:
-    """Return, for a person, which required columns are missing and which have a type that cannot be converted."""
+def schema_problems(actual: "pa.Schema", expected: "pa.Schema", *, aside: Collection[str] = ()) -> list[str]:
+    """Return, for a person, which required columns are missing and which have a type that cannot be converted.
+
+    Columns of `aside` need no convertible type: their rows are set aside.
+    """
     problems = []
     for column in expected:
         if column.name not in actual.names:
             if not column.nullable:
                 problems.append(f"column `{column.name}` is missing (there: {', '.join(actual.names) or 'none'})")
-        elif not _convertible(found := actual.field(column.name).type, column.type):
+        elif column.name not in aside and not _convertible(found := actual.field(column.name).type, column.type):
             problems.append(f"column `{column.name}` has type {found}, which cannot be converted to {column.type}")
     return problems
 
@@ -77,11 +81,30 @@ def _convertible(found: Any, wanted: Any) -> bool:
     return bool(legal or t.is_null(found))
 
 
-def prepare(connection: "duckdb.DuckDBPyConnection", table: str, path: Path, expected: "pa.Schema") -> None:
-    """Create table `prepared_<table>` from a staged file: `row`, the typed columns, and the context flags."""
+def prepare(
+    connection: "duckdb.DuckDBPyConnection",
+    table: str,
+    path: Path,
+    expected: "pa.Schema",
+    *,
+    flags: str = "",
+    aside: Collection[str] = (),
+) -> None:
+    """Create table `prepared_<table>` from a staged file: `row`, the typed columns, and the context flags.
+
+    Args:
+        connection: where the table is made.
+        table: `events`, `items` or `users`.
+        path: the staged file.
+        expected: the contract's columns.
+        flags: SQL of further boolean columns over the staged ones, each after a comma.
+        aside: columns that are not converted, as rows that have them are set aside.
+    """
     actual = read_schema(path)
-    columns = ", ".join(f"{_typed(field, actual)} AS {field.name}" for field in expected)
-    extra = f", {_unreadable(actual)} AS value_is_unreadable" if table == EVENTS else ""
+    taken = actual.empty_table().drop_columns(list(aside)).schema
+    columns = ", ".join(f"{_typed(field, taken)} AS {field.name}" for field in expected)
+    extra = f", {_unreadable(taken)} AS value_is_unreadable" if table == EVENTS else ""
+    extra += flags
     source = f"read_parquet({quote(path)}, file_row_number = true)"
     connection.execute(
         f"CREATE TEMP VIEW typed_{table} AS SELECT file_row_number AS row, {columns}{extra} FROM {source}"

@@ -9,7 +9,7 @@ The verdict is data, not an exception: everything is on disk before anyone stops
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config import ValidationConfig
 from pipelines.contracts import EVENTS, ITEMS, RAW_TABLES, USERS
+from pipelines.data.drift import RETYPED, Drift, drift_flags, drift_rules, drift_sentences, find_drift
 from pipelines.data.lake import Lake
 from pipelines.data.prepare import connect, prepare, quote, read_schema, register_lake, schema_problems
 from pipelines.data.rules import RowRule, TableRule, row_rules
@@ -42,6 +43,7 @@ class Verdict:
         num_broken: `table.rule` -> rows that break the rule, whether or not an earlier rule took them.
         problems: one sentence a broken table-level rule; empty when the partition may be ingested.
         advice: what to do about the first problem.
+        drift: columns unlike the contract's that were accepted or converted, one sentence each.
         raw_key: name of the staged folder, which depends only on the raw rows.
         lake_versions: lake table -> version that validation looked at.
     """
@@ -52,6 +54,7 @@ class Verdict:
     num_broken: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     advice: str = ""
+    drift: list[str] = field(default_factory=list)
     raw_key: str = ""
     lake_versions: dict[str, int] = field(default_factory=dict)
 
@@ -108,18 +111,32 @@ class _Check:
         """Return whether every table has its columns with convertible types; else report which do not."""
         for table in RAW_TABLES:
             actual, wanted = read_schema(self.raw / f"{table}.parquet"), RAW_SCHEMAS[table]
-            found = schema_problems(actual, wanted)
-            self.verdict.problems += [f"{table}: {problem}" for problem in found]
+            drift = find_drift(actual, wanted)
+            found = [f"{table}: {problem}" for problem in schema_problems(actual, wanted, aside=self._aside(drift))]
+            found += drift_sentences(table, drift, "stop", self.config)
+            self.verdict.problems += found
+            for policy in ("accept", "coerce"):
+                self.verdict.drift += drift_sentences(table, drift, policy, self.config)
             if found:
                 self.report.table(table, actual.empty_table(), wanted, [])
         if self.verdict.problems:
-            self.verdict.advice = "Correct the file or the mapping and read the partition again"
+            self.verdict.advice = (
+                "Correct the file or the mapping and read the partition again; validation.new_columns, "
+                "validation.missing_columns and validation.retyped_columns say which changes are taken"
+            )
         return not self.verdict.problems
+
+    def _aside(self, drift: Drift) -> Collection[str]:
+        """Columns whose rows are set aside, so that they need not be convertible."""
+        return drift.under("quarantine", self.config).get(RETYPED, {})
 
     def rows(self, table: str) -> None:
         """Apply a table's row rules, write the accepted rows and make the table's page."""
-        rules = row_rules(table, config=self.config, as_of=self.as_of)
-        prepare(self.connection, table, self.raw / f"{table}.parquet", RAW_SCHEMAS[table])
+        staged = self.raw / f"{table}.parquet"
+        drift = find_drift(read_schema(staged), RAW_SCHEMAS[table])
+        rules = [*drift_rules(drift, self.config), *row_rules(table, config=self.config, as_of=self.as_of)]
+        flags = drift_flags(drift, self.config)
+        prepare(self.connection, table, staged, RAW_SCHEMAS[table], flags=flags, aside=self._aside(drift))
         first = " ".join(f"WHEN {rule.broken} THEN '{rule.name}'" for rule in rules)
         self.connection.execute(
             f"CREATE TEMP TABLE checked_{table} AS SELECT *, CASE {first} END AS broken_rule FROM prepared_{table}"

@@ -1,9 +1,11 @@
 """Anyone's csv or Parquet files, read through a mapping.
 
 Columns are renamed, times brought to one notation, lists split; nothing is dropped. What cannot be read as a
-time or a number stays as the text it is, for validation to quarantine under a rule's name.
+time or a number stays as the text it is, for validation to quarantine under a rule's name. Columns that the mapping
+does not name are staged too, and a mapped one that the file lacks is not: validation decides what that means.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.config import SourceConfig
 from pipelines.contracts import EVENTS, ITEMS, RAW_TABLES, USERS
+from pipelines.data.drift import UNTYPED
+from pipelines.data.schemas import RAW_SCHEMAS
 from pipelines.errors import ConfigError, SourceError
 from pipelines.sources.base import RawTables, parse_partition
 from pipelines.sources.mapping import FileMapping, SourceMapping, load_mapping
@@ -54,7 +58,7 @@ class MappedSource:
         """Stream the mapped tables; rows whose arrival cannot be read belong to every partition."""
         window = parse_partition(partition)
         sql = {EVENTS: self._events_sql(window), ITEMS: self._items_sql(window), USERS: self._users_sql(window)}
-        return RawTables(**{table: self._stream(sql[table]) for table in RAW_TABLES})
+        return RawTables(**{table: self._stream(table, self._without_lost(table, sql[table])) for table in RAW_TABLES})
 
     @property
     def _mapped(self) -> list[str]:
@@ -106,11 +110,12 @@ class MappedSource:
         self._check_columns(table, [row[0] for row in connection.execute(f"DESCRIBE file_{table}").fetchall()])
 
     def _check_columns(self, table: str, there: list[str]) -> None:
+        """Every mapped column must be there, but for those that the contract lets be empty."""
         mapping: FileMapping = getattr(self._mapping, table)
         named = {f"columns.{name}": column for name, column in mapping.columns.items()}
         named |= {f"attributes.{name}": column for name, column in getattr(mapping, "attributes", {}).items()}
         for key, column in named.items():
-            if column not in there:
+            if column not in there and key.removeprefix("columns.") not in _optional(table):
                 raise ConfigError(
                     f"mapping: {table}.{key} names column {column!r}, which {mapping.file} does not have; "
                     f"it has {', '.join(there)}. Correct the mapping file"
@@ -119,7 +124,7 @@ class MappedSource:
     def _column(self, table: str, name: str, default: str = "NULL::VARCHAR") -> str:
         """SQL of one mapped column, times in one notation."""
         mapping: FileMapping = getattr(self._mapping, table)
-        if name not in mapping.columns:
+        if name not in mapping.columns or name in self._lost(table):
             return default
         column = _name(mapping.columns[name])
         if name not in ("event_timestamp", "ingested_at", "updated_at"):
@@ -133,6 +138,39 @@ class MappedSource:
             return column
         return f"coalesce(strftime({read}, '{_ISO}'), {column}::VARCHAR)"
 
+    def _there(self, table: str) -> list[str]:
+        return [row[0] for row in self._connection.execute(f"DESCRIBE file_{table}").fetchall()]
+
+    def _lost(self, table: str) -> list[str]:
+        """Tandem's columns that the mapping names and the file does not have."""
+        mapping: FileMapping | None = getattr(self._mapping, table)
+        return [n for n, column in mapping.columns.items() if column not in self._there(table)] if mapping else []
+
+    def _without_lost(self, table: str, sql: str) -> str:
+        lost = self._lost(table)
+        return f"SELECT * EXCLUDE ({', '.join(lost)}) FROM ({sql})" if lost else sql
+
+    def _unmapped(self, table: str) -> str:
+        """SQL of the file's columns that the mapping names nowhere, each after a comma."""
+        mapping: FileMapping = getattr(self._mapping, table)
+        named = {*mapping.columns.values(), *getattr(mapping, "attributes", {}).values(), *mapping.ignore}
+        if "*" in named:
+            return ""
+        own = {name.lower() for name in RAW_SCHEMAS[table].names}
+        others = [name for name in self._there(table) if name not in named]
+        return "".join(
+            f", {_name(name)} AS {_name(f'file.{name}' if name.lower() in own else name)}" for name in others
+        )
+
+    def _untyped(self, table: str) -> list[str]:
+        """Tandem's columns whose staged type is our making, not the source's."""
+        mapping: FileMapping | None = getattr(self._mapping, table)
+        if mapping is None or self._kind == "csv":
+            return list(RAW_SCHEMAS[table].names)
+        notated = bool(mapping.timestamp_format or mapping.timestamp_unit)
+        times = ("event_timestamp", "ingested_at", "updated_at") if notated else ()
+        return [name for name in RAW_SCHEMAS[table].names if name in times or name not in mapping.columns]
+
     def _events_sql(self, window: tuple[datetime, datetime] | None) -> str:
         happened = self._column(EVENTS, "event_timestamp")
         user_id, item_id = self._column(EVENTS, "user_id"), self._column(EVENTS, "item_id")
@@ -143,8 +181,8 @@ class MappedSource:
             f"{item_id} AS item_id, {kind} AS event_type, "
             f"{self._column(EVENTS, 'value', 'NULL::DOUBLE')} AS value, {happened} AS event_timestamp, "
             f"{self._column(EVENTS, 'ingested_at', happened)} AS ingested_at, "
-            f"{self._column(EVENTS, 'session_id')} AS session_id, {self._column(EVENTS, 'device')} AS device "
-            "FROM (SELECT row_number() OVER () AS row, * FROM file_events)"
+            f"{self._column(EVENTS, 'session_id')} AS session_id, {self._column(EVENTS, 'device')} AS device"
+            f"{self._unmapped(EVENTS)} FROM (SELECT row_number() OVER () AS row, * FROM file_events)"
         )
         return f"SELECT * FROM ({rows}){_between('ingested_at', window)}"
 
@@ -161,7 +199,8 @@ class MappedSource:
         rows = (
             f"SELECT {item_id} AS item_id, {self._column(ITEMS, 'title', item_id)} AS title, "
             f"{self._column(ITEMS, 'text')} AS text, {categories} AS categories, "
-            f"{self._column(ITEMS, 'updated_at', self._earliest())} AS updated_at FROM file_items"
+            f"{self._column(ITEMS, 'updated_at', self._earliest())} AS updated_at"
+            f"{self._unmapped(ITEMS)} FROM file_items"
         )
         return f"SELECT * FROM ({rows}){_between('updated_at', window, from_start=False)}"
 
@@ -178,7 +217,8 @@ class MappedSource:
         attributes = f"[part for part in [{', '.join(named)}] if part IS NOT NULL]" if named else "[]::VARCHAR[]"
         rows = (
             f"SELECT {self._column(USERS, 'user_id')} AS user_id, {attributes} AS attributes, "
-            f"{self._column(USERS, 'updated_at', self._earliest())} AS updated_at FROM file_users"
+            f"{self._column(USERS, 'updated_at', self._earliest())} AS updated_at"
+            f"{self._unmapped(USERS)} FROM file_users"
         )
         return f"SELECT * FROM ({rows}){_between('updated_at', window, from_start=False)}"
 
@@ -195,7 +235,7 @@ class MappedSource:
         found = self._connection.execute(f"DESCRIBE file_{table}").fetchall()
         return any(name == column and kind.endswith("[]") for name, kind, *_ in found)
 
-    def _stream(self, sql: str) -> "pa.RecordBatchReader":
+    def _stream(self, table: str, sql: str) -> "pa.RecordBatchReader":
         import duckdb
         import pyarrow as pa
 
@@ -203,7 +243,8 @@ class MappedSource:
             reader = self._connection.cursor().sql(sql).to_arrow_reader(_BATCH_ROWS)
         except duckdb.Error as error:
             raise SourceError(f"{self._folder} is not readable {self._kind}: {_first_lines(error)}") from error
-        return pa.RecordBatchReader.from_batches(reader.schema, self._batches(reader))
+        schema = reader.schema.with_metadata({UNTYPED: json.dumps(self._untyped(table))})
+        return pa.RecordBatchReader.from_batches(schema, self._batches(reader))
 
     def _batches(self, reader: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
         """DuckDB parses as it streams, so a broken line shows only here."""
@@ -235,6 +276,10 @@ def _csv_options(path: Path, mapping: FileMapping) -> str:
         f"auto_detect = false, header = true, columns = {{{columns}}}, delim = {_text(mapping.delimiter)}, "
         f"quote = '\"', escape = '\"', encoding = {_text(mapping.encoding)}, strict_mode = true, null_padding = false"
     )
+
+
+def _optional(table: str) -> list[str]:
+    return [field.name for field in RAW_SCHEMAS[table] if field.nullable]
 
 
 def _between(column: str, window: tuple[datetime, datetime] | None, *, from_start: bool = True) -> str:

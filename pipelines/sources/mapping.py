@@ -16,6 +16,7 @@ class FileMapping(Section):
 
     file: str = Field(description="file name, or a pattern such as events/*.parquet, in the source's folder")
     columns: dict[str, str] = Field(description="Tandem's column -> the file's column")
+    ignore: list[str] = Field(default_factory=list, description="columns of the file to leave alone; `*` is all")
     delimiter: str = Field(",", min_length=1, max_length=1, description="csv only")
     encoding: Literal["utf-8", "latin-1", "utf-16"] = Field("utf-8", description="csv only")
     timestamp_unit: TimeUnit | None = Field(None, description="times are numbers since 1970 in this unit")

@@ -12,7 +12,7 @@ from pipelines.stores.base import ArtifactStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LAYOUT = 1  # part of the key: raise it when the staged rows of an unchanged source change
+_LAYOUT = 2  # part of the key: raise it when the staged rows of an unchanged source change
 
 
 def read_partition(

@@ -54,6 +54,7 @@ def validate_partition(
         docs_uri=f"{uri}/docs/report.html",
         num_accepted=verdict.num_accepted,
         num_quarantined=verdict.num_quarantined,
+        drift=tuple(verdict.drift),
     )
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from pipelines.config import REPOSITORY, SourceConfig
+from pipelines.data.drift import find_drift
+from pipelines.data.schemas import EVENTS_SCHEMA
 from pipelines.errors import ConfigError, SourceError
 from pipelines.sources.base import open_source
 from pipelines.sources.mapping import load_mapping
@@ -187,3 +189,40 @@ def test_a_file_that_is_not_there_is_named_with_what_is(folder: Path) -> None:
 def test_a_file_that_is_no_parquet_is_refused(folder: Path) -> None:
     with pytest.raises(SourceError, match=r"events file 'events.csv' is not readable parquet"):
         read(folder, events_only(), kind="parquet")
+
+
+class TestColumnsOfTheFile:
+    """What the mapping does not name is staged for validation; what it names and the file lacks is not."""
+
+    def test_unmapped_columns_are_staged_under_their_own_names(self, folder: Path) -> None:
+        (folder / "events.csv").write_text("userId,itemId,time,rating,country,value\nu1,i1,1700000000,4,nl,x\n")
+        (row,) = read(folder, events_only())["events"]
+        assert (row["value"], row["country"], row["file.value"]) == ("4", "nl", "x")
+
+    @pytest.mark.parametrize("ignore", [["country"], ["*"]])
+    def test_ignored_columns_are_left_alone(self, folder: Path, ignore: list[str]) -> None:
+        (folder / "events.csv").write_text("userId,itemId,time,rating,country\nu1,i1,1700000000,4,nl\n")
+        (row,) = read(folder, events_only(ignore=ignore))["events"]
+        assert "country" not in row
+
+    def test_an_optional_column_that_is_gone_is_not_staged(self, folder: Path) -> None:
+        (folder / "events.csv").write_text("userId,itemId,time\nu1,i1,1700000000\n")
+        (row,) = read(folder, events_only(ignore=["*"]))["events"]
+        assert "value" not in row
+        assert row["device"] is None
+
+    def test_a_required_column_that_is_gone_is_named(self, folder: Path) -> None:
+        (folder / "events.csv").write_text("userId,time,rating\nu1,1700000000,4\n")
+        with pytest.raises(ConfigError, match=r"names column 'itemId', which events\.csv does not have; it has userId"):
+            read(folder, events_only())
+
+    @pytest.mark.parametrize(("kind", "untyped"), [("csv", True), ("parquet", False)])
+    def test_csv_says_that_its_types_mean_nothing(self, tmp_path: Path, kind: str, untyped: bool) -> None:
+        rows = pa.table({"userId": ["u"], "itemId": ["i"], "time": [1_700_000_000], "rating": ["4"]})
+        pq.write_table(rows, tmp_path / "events.parquet")
+        (tmp_path / "events.csv").write_text("userId,itemId,time,rating\nu,i,1700000000,4\n")
+        (tmp_path / "mapping.yaml").write_text(yaml.safe_dump(events_only(file=f"events.{kind}")))
+        settings = {"kind": kind, "path": tmp_path, "mapping": tmp_path / "mapping.yaml"}
+        events = open_source(SourceConfig.model_validate(settings), seed=0, home=tmp_path).read("all").events
+        found = find_drift(events.schema, EVENTS_SCHEMA).retyped
+        assert found == ({} if untyped else {"value": "has type text; expected number"})

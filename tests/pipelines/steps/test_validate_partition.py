@@ -203,7 +203,7 @@ def test_a_column_of_a_wrong_type_is_named(bench: Bench) -> None:
 def test_an_optional_column_may_be_missing(bench: Bench) -> None:
     partition = tables()
     partition[EVENTS] = partition[EVENTS].drop_columns(["session_id", "device", "value"])
-    validated = bench.validate(partition)
+    validated = bench.validate(partition, config=ValidationConfig(missing_columns="accept"))
     assert pq.read_table(Path(validated.uri) / "events.parquet")["device"].null_count == 40
 
 
