@@ -46,6 +46,9 @@ DEFAULT_ARGS: dict[str, Any] = {
 # Daily, and not at the moment of installation: without a start date, the first run is the next one due.
 NIGHTLY = CronTriggerTimetable("0 3 * * *", timezone="UTC", run_immediately=timedelta(0))
 
+# When the nightly ingestion and what follows it are usually over.
+AFTER_NIGHT = CronTriggerTimetable("30 4 * * *", timezone="UTC", run_immediately=timedelta(0))
+
 # Often enough that online features, which the drain recomputes, never lean on more than minutes of events.
 EVERY_TEN_MINUTES = CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta(0))
 

@@ -64,6 +64,27 @@ def resolve_drain() -> Json:
     return {"config": found["config"]}
 
 
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_parity() -> Json:
+    """Choose the data set whose requests are checked; the run is skipped when nothing was ingested here yet."""
+    from pipelines import entrypoints
+
+    params = dict(get_current_context()["params"])
+    if entrypoints.last_published("events") is None:
+        raise AirflowSkipException("nothing was ingested on this platform yet, so there is nothing to compare with")
+    return {"config": entrypoints.receive("events", None, params)["config"]}
+
+
+@task(execution_timeout=timedelta(hours=1))
+def check_parity(config: str, as_of: str) -> Json:
+    """Compute the features serving used again, as of each request; fail when too many differ."""
+    from pipelines import entrypoints
+
+    report = entrypoints.check_parity(config, as_of)
+    log.info("%d requests compared, report: %s/report.html", report["num_compared"], report["uri"])
+    return report
+
+
 @task(multiple_outputs=True, execution_timeout=timedelta(minutes=30))
 def seal_events(config: str) -> Json:
     """Claim the served events that wait, and stage them; claimed ones stay claimed until they are in the lake."""

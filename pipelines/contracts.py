@@ -159,6 +159,34 @@ class RankingSet(Ref):
     num_rows: dict[str, int]
 
 
+class ParityFeature(Ref):
+    """For how many requests serving used another value of a feature than the transformations give."""
+
+    name: str
+    num_different: int
+    example: str = ""
+
+
+class ParityReport(Ref):
+    """Features that serving used beside those computed offline for the same moments."""
+
+    dataset: str
+    as_of: UtcDatetime
+    num_compared: int
+    num_waiting: int = Field(description="newer requests, whose events are not all in the lake yet")
+    features: tuple[ParityFeature, ...]
+    uri: str = Field(description="folder with report.json and report.html")
+
+    def share(self, feature: ParityFeature) -> float:
+        """Return for which share of the requests a feature differs."""
+        return feature.num_different / self.num_compared if self.num_compared else 0.0
+
+    @property
+    def worst_share(self) -> float:
+        """The largest share of any feature."""
+        return max(map(self.share, self.features), default=0.0)
+
+
 class ModelVersion(Ref):
     """A registered version in MLflow."""
 

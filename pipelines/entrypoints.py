@@ -279,6 +279,30 @@ def report_leakage(config: str, training_set: Json, retrieval: Json | None) -> J
     return _json(step(TrainingSet(**training_set), model, **chosen, **stores, **work))
 
 
+def check_parity(config: str, as_of: str = "") -> Json:
+    """Compare the features serving used with those offline; returns a ParityReport, or fails naming the feature."""
+    from pipelines.contracts import ParityReport
+    from pipelines.steps.check_parity import require_parity
+
+    report = ParityReport(**report_parity(config, as_of))
+    return _json(require_parity(report, read_config(config).parity))
+
+
+def report_parity(config: str, as_of: str = "") -> Json:
+    """Compare the features serving used with those offline; returns a ParityReport, whatever it found.
+
+    `as_of` empty: now.
+    """
+    from pipelines.steps.check_parity import check_parity as step
+
+    c = read_config(config)
+    stores: Json = {"lake": _lake(c), "registry": _registry(c), "artifacts": _artifacts(c)}
+    logs: Json = {"requests": _served(c, "requests"), "events": _served(c, "events")}
+    work: Json = {"delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp", "seed": c.seed}
+    clock = parse_as_of(as_of) or datetime.now(UTC)
+    return _json(step(c.dataset, config=c.parity, features=c.features, as_of=clock, **stores, **logs, **work))
+
+
 def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
     """Retrieve candidates for logged queries and join their features; returns a RankingSet."""
     from pipelines.steps.build_ranking_set import build_ranking_set as step

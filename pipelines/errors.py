@@ -8,6 +8,7 @@
     ├── FeatureStoreError       503  Feast refused, or features are not there      (retryable)
     ├── TrainingError           422  nothing to learn from, or learning diverged
     ├── LeakageError            422  a training set or model saw what it must not have seen
+    ├── ParityError             422  serving used other features than training would have seen
     ├── RegistryError           503  the model registry refused or cannot be seen  (retryable)
     ├── IntegrityError          500  an artifact's bytes are not what was registered
     ├── AnnIndexError           422  an index cannot be built, searched or trusted
@@ -71,6 +72,12 @@ class TrainingError(TandemError):
 
 class LeakageError(TandemError):
     """A training set, or a model made from it, saw what it must not have seen."""
+
+    status_code = 422
+
+
+class ParityError(TandemError):
+    """Features that serving used differ from those computed offline for the same moments."""
 
     status_code = 422
 

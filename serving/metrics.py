@@ -39,6 +39,9 @@ class Metrics:
         self.registry_up = Gauge(
             "tandem_registry_up", "1 when the last look at the model registry worked", registry=registry
         )
+        self.features_dropped = Counter(
+            "tandem_feature_records_dropped", "Sampled requests whose features could not be kept", registry=registry
+        )
         self.event_lag = Gauge(
             "tandem_event_lag_seconds", "Time since events of other processes were last read", registry=registry
         )

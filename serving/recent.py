@@ -63,6 +63,12 @@ def apply_events(features: Mapping[str, Any], events: Sequence[RecentEvent], *, 
     return Applied(after, new)
 
 
+def stored_until(features: Mapping[str, Any]) -> datetime | None:
+    """Return the moment just after the last event that the online store's features hold; None if they hold none."""
+    window = features.get(WINDOW_KNOWN_AT)
+    return _EPOCH + timedelta(microseconds=window[-1] + 1) if window else None
+
+
 def _last_second(features: Mapping[str, Any]) -> int:
     """Without the windows' state, the end of the last second of which the features know: online times are whole."""
     known = as_utc(features.get(LAST_KNOWN_AT))

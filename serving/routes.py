@@ -14,11 +14,14 @@ from starlette.responses import Response
 from pipelines.errors import PlatformError, RequestError
 from serving import schemas
 from serving.explain import explain
+from serving.feature_log import feature_record
 from serving.metrics import Metrics
-from serving.recommender import Choice, Recommender, Stages
+from serving.recent import stored_until
+from serving.recommender import Choice, Recommender, Stages, query_features
 from serving.recommender import Query as Wanted
 from serving.releases import Live
 from serving.state import State
+from serving.users import User
 
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 OLDEST_EVENT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,6 +53,7 @@ async def recommendations(request: Request, body: schemas.RecommendationRequest)
 
 def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) -> Response:
     stages = Stages()
+    read_at = datetime.now(UTC)
     user = live.users.read(body.user_id)
     stages.lap("features")
     query = Wanted(body.user_id, body.count, body.context.timestamp, body.context.device, tuple(body.exclude))
@@ -63,10 +67,25 @@ def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) ->
         "degraded": _degraded(state, user.degraded),
     }
     response = _json(content)
+    if not user.degraded and state.features.wants():
+        _keep_features(state, live, query, user, read_at, moment)
     stages.lap("respond")
     _observe(state.metrics, stages, chosen, user.known)
     response.headers["Server-Timing"] = ", ".join(f"{name};dur={1000 * s:.3f}" for name, s in stages.seconds.items())
     return response
+
+
+def _keep_features(state: State, live: Live, query: Wanted, user: User, read_at: datetime, moment: datetime) -> None:
+    bundle = live.bundle
+    record = feature_record(
+        query_features(query, user, moment),
+        read_at=read_at,
+        moment=moment,
+        stored_until=stored_until(user.features),
+        release=bundle.model.version,
+        history_length=bundle.manifest.history_length,
+    )
+    state.features.add(bundle.manifest.dataset, record)
 
 
 def _observe(metrics: Metrics, stages: Stages, chosen: Sequence[Choice], known: bool) -> None:

@@ -37,6 +37,11 @@ class Settings(BaseModel):
         "files", description="where events are kept: files below home, or Redis at SERVED_REDIS"
     )
     follow_seconds: float = Field(0.2, gt=0, le=2, description="pause between looks at the events of other processes")
+    feature_log_share: float = Field(
+        0.1, ge=0, le=1, description="share of recommendations whose features are kept for the parity check"
+    )
+    feature_log_hours: float = Field(48.0, gt=0, description="how long they are kept")
+    feature_log_bytes: int = Field(256 * 2**20, ge=2**20, description="disk they may take, a data set")
     log_level: str = Field("info", pattern="^(critical|error|warning|info|debug)$")
 
 

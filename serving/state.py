@@ -5,12 +5,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pipelines.contracts import RECOMMENDER
-from pipelines.stores.served import EVENT_LOG, UNASSIGNED, Named, open_served
+from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, UNASSIGNED, Named, open_served
 from serving.bundle import Bundle
 from serving.event_log import EventLog
+from serving.feature_log import FeatureLog
 from serving.metrics import Metrics
 from serving.overlay import Overlay, recent_event
 from serving.releases import ReleaseSource, ReleaseWatcher
@@ -32,6 +34,13 @@ class State:
         self.metrics = Metrics()
         self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
         self.events = EventLog(open_served(settings.served_log, EVENT_LOG, home=settings.home))
+        self.features = FeatureLog(
+            open_served(settings.served_log, FEATURE_LOG, home=settings.home),
+            share=settings.feature_log_share,
+            keep=timedelta(hours=settings.feature_log_hours),
+            max_bytes=settings.feature_log_bytes,
+            dropped=self.metrics.features_dropped.inc,
+        )
         self.metrics.follow(self.events.lag_seconds)
         self.pool = ThreadPoolExecutor(settings.threads or os.cpu_count() or 1, thread_name_prefix="score")
         self.watcher = ReleaseWatcher(
@@ -68,6 +77,7 @@ class State:
         """Write what is queued and end the threads."""
         self.watcher.stop()
         self.events.close()
+        self.features.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def _open_users(self, bundle: Bundle) -> UserReader:

@@ -4,7 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.cli import chains, explain, leakage_check, recommend, run, status, steps, stop, training_set, up
+from pipelines.cli import (
+    chains,
+    check_parity,
+    explain,
+    leakage_check,
+    recommend,
+    run,
+    status,
+    steps,
+    stop,
+    training_set,
+    up,
+)
 from pipelines.errors import TandemError
 
 
@@ -12,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand."""
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (run, up, stop, status, recommend, explain, chains, leakage_check, training_set, steps):
+    checks = (check_parity, leakage_check)
+    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, steps):
         command.add(commands)
     return root
 

@@ -52,6 +52,12 @@ class ServedLog(Protocol):
     def tail(self) -> Tail:
         """Return a reader of all logs."""
 
+    def newest(self, name: str, limit: int) -> list[Record]:
+        """Return up to `limit` of the newest records of a log, oldest first."""
+
+    def prune(self, name: str, *, older_than: timedelta, max_bytes: int | None = None) -> None:
+        """Delete records older than `older_than`, and the oldest beyond `max_bytes` where size can be told."""
+
     def close(self) -> None:
         """Close what is open."""
 

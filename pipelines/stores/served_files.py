@@ -28,6 +28,7 @@ from pipelines.contracts import INGESTED_AT, EventBatch
 from pipelines.stores.served import UNREADABLE, Named, Record, Stamp, chunked, stamp_event, utc_now
 
 MAX_FILE_BYTES = 64 * 2**20
+MAX_FILE_AGE = timedelta(hours=1)
 CHUNK_RECORDS = 20_000
 BATCH, STATE = "batch.json", "drained.json"
 OPEN, SEALED, DRAINED = ".jsonl", ".sealed", ".drained"
@@ -49,7 +50,7 @@ class ServedFiles:
         self._stamp = stamp
         self._durable = durable
         self._writer = uuid.uuid4().hex[:12]
-        self._files: dict[str, tuple[Path, BinaryIO]] = {}
+        self._files: dict[str, tuple[Path, BinaryIO, datetime]] = {}
         self._last = datetime.min.replace(tzinfo=UTC)
 
     def append(self, name: str, records: Sequence[Record]) -> list[Record]:
@@ -84,6 +85,10 @@ class ServedFiles:
     def tail(self) -> "FileTail":
         """Return a reader of what the others append; this instance's own files are read by `recent` alone."""
         return FileTail(self._folder, own=self._writer)
+
+    def newest(self, name: str, limit: int) -> list[Record]:
+        """Return up to `limit` of the newest records of a log, oldest first."""
+        return [record for _, record in FileTail(self._folder, only=name).recent(limit)]
 
     def names(self) -> list[str]:
         """Return the names of the logs there are."""
@@ -153,7 +158,7 @@ class ServedFiles:
         """Return the moment before which everything is drained."""
         return self._drained(name)[1]
 
-    def prune(self, name: str, *, older_than: timedelta, suffix: str = OPEN, max_bytes: int | None = None) -> None:
+    def prune(self, name: str, *, older_than: timedelta, max_bytes: int | None = None, suffix: str = OPEN) -> None:
         """Delete files last written longer ago than `older_than`, and the oldest beyond `max_bytes` in all."""
         deadline, total = (utc_now() - older_than).timestamp(), 0
         for path in sorted((self._folder / name).glob(f"*{suffix}"), reverse=True):
@@ -174,21 +179,21 @@ class ServedFiles:
         _write(self._folder / name / STATE, orjson.dumps(content))
 
     def _current(self, name: str, now: datetime) -> BinaryIO:
-        path, file = self._files.get(name, (None, None))
-        if file is not None and path is not None and file.tell() < MAX_FILE_BYTES and path.exists():
-            return file
-        self._close(name)
+        if name in self._files:
+            path, file, opened = self._files[name]
+            if file.tell() < MAX_FILE_BYTES and now - opened < MAX_FILE_AGE and path.exists():
+                return file
+            self._close(name)
         path = self._folder / name / f"{now:%Y%m%dT%H%M%S%f}-{self._writer}{OPEN}"
         file = path.open("xb")
         if self._durable:
             sync_folder(path.parent)
-        self._files[name] = path, file
+        self._files[name] = path, file, now
         return file
 
     def _close(self, name: str) -> None:
-        _, file = self._files.pop(name, (None, None))
-        if file is not None:
-            file.close()
+        if name in self._files:
+            self._files.pop(name)[1].close()
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
@@ -207,10 +212,11 @@ class ServedFiles:
 class FileTail:
     """Follows all files below a folder by how far each was read; renaming a file does not read it again."""
 
-    def __init__(self, folder: Path, *, own: str = "") -> None:
-        """Leave out files of the writer `own` when polling: who wrote them has the records already."""
+    def __init__(self, folder: Path, *, own: str = "", only: str = "*") -> None:
+        """Follow the logs named `only`; when polling, without the files of the writer `own`, who has those records."""
         self._folder = folder
         self._own = own
+        self._only = only
         self._offsets: dict[tuple[str, str], int] = {}
         self._ended: set[tuple[str, str]] = set()
 
@@ -236,7 +242,7 @@ class FileTail:
 
     def _paths(self) -> Iterator[Path]:
         for suffix in _SUFFIXES:
-            yield from self._folder.glob(f"*/*{suffix}")
+            yield from self._folder.glob(f"{self._only}/*{suffix}")
 
     def _new(self, path: Path) -> list[Named]:
         key = _key(path)

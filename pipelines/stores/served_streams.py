@@ -72,6 +72,15 @@ class ServedStreams:
         """Return a reader of all logs, this process's own records included."""
         return StreamTail(self)
 
+    def newest(self, name: str, limit: int) -> list[Record]:
+        """Return up to `limit` of the newest records of a log, oldest first."""
+        return [self.record(entry) for entry in self.newest_entries(name, limit)]
+
+    def prune(self, name: str, *, older_than: timedelta, max_bytes: int | None = None) -> None:
+        """Delete entries older than `older_than`; their number bounds a stream, its bytes cannot be told."""
+        oldest = int((self._now() - older_than - _EPOCH).total_seconds() * 1000)
+        self._redis.xtrim(self._key(name), minid=str(max(oldest, 0)), approximate=True)
+
     def names(self) -> list[str]:
         """Return the names of the logs there are."""
         members: Any = self._redis.smembers(self._key("names"))

@@ -19,6 +19,7 @@ CHAIN = {
     "drain_events": [
         "resolve_drain", "seal_events", "validate_partition", "append_partition", "finish_drain", "publish_events"
     ],
+    "check_parity": ["resolve_parity", "check_parity"],
     "materialize_features": [
         "receive", "take_snapshot", "compute_features", "materialize_online", "publish_features"
     ],
@@ -115,7 +116,7 @@ class TestEachDag:
             assert task["owner"] == "tandem", name
             assert 0 < task["timeout"] <= 12 * 3600, name
             assert task["retry_policy"] == "ExceptionRetryPolicy", name
-            fast = name in ("resolve_config", "resolve_drain", "receive")
+            fast = name in ("resolve_config", "resolve_drain", "resolve_parity", "receive")
             assert task["retries"] == 0 if fast else task["retries"] in (1, 2), name
             assert task["retry_delay"] >= 10, name
 
@@ -152,5 +153,6 @@ def test_every_step_is_a_task_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
     tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
-    assert set(STEPS) == tasks - {"resolve_config", "resolve_drain", "receive", "record"}
+    beside = {"check_parity"}  # `tandem check-parity`
+    assert set(STEPS) == tasks - {"resolve_config", "resolve_drain", "resolve_parity", "receive", "record"} - beside
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

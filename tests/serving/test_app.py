@@ -3,7 +3,7 @@
 import inspect
 import threading
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -221,6 +221,43 @@ def test_recent_events_survive_a_restart(parts):
         answer = ask(client, user_id="fresh", count=50)
     assert answer["user_known"]
     assert "003" not in {item["item_id"] for item in answer["items"]}
+
+
+def test_an_event_posted_to_one_process_counts_in_another(parts):
+    with ready(parts) as one, ready(parts) as other:
+        assert not ask(other, user_id="fresh")["user_known"]
+        one.post("/v1/events", json={"events": [{"user_id": "fresh", "item_id": "003", "event_type": "view"}]})
+        wait_until(lambda: ask(other, user_id="fresh")["user_known"])
+        again = {"events": [{"event_id": "e9", "user_id": "fresh", "item_id": "004", "event_type": "view"}]}
+        assert one.post("/v1/events", json=again).json()["accepted"] == 1
+        wait_until(lambda: other.post("/v1/events", json=again).json()["duplicates"] == 1)
+        why = other.get("/v1/explanations", params={"user_id": "fresh", "item_id": "003"}).json()
+        assert why["features"]["user"]["user_num_events"] == 2
+        assert "tandem_event_lag_seconds" in other.get("/metrics").text
+
+
+def test_an_event_from_a_clock_that_is_ahead_happened_when_it_arrived(own, parts):
+    ahead = (datetime.now(UTC) + timedelta(minutes=2)).isoformat()
+    event = {"user_id": "u", "item_id": "003", "event_type": "view", "event_timestamp": ahead}
+    assert own.post("/v1/events", json={"events": [event]}).status_code == 202
+    (file,) = (parts[0].home / "serving" / "events").glob("*/*.jsonl")
+    record = orjson.loads(file.read_bytes())
+    assert record["event_timestamp"] == record["ingested_at"] < ahead
+
+
+def test_the_features_of_sampled_requests_are_kept(parts):
+    settings, source, store = parts
+    with ready((settings.model_copy(update={"feature_log_share": 0.5}), source, store)) as client:
+        answers = [ask(client) for _ in range(4)]
+    files = (settings.home / "serving" / "requests" / "tiny").glob("*.jsonl")
+    records = [orjson.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    assert len(records) == 2
+    assert records[0]["features"]["recent_items"] == SEEN
+    assert records[0]["features"]["user_num_events"] == 3
+    asked_for = [datetime.fromisoformat(record["request_timestamp"]) for record in records]
+    assert asked_for == [datetime.fromisoformat(answer["request_time"]) for answer in answers[:2]]
+    assert records[0]["release"] == "1"
+    assert records[0]["read_at"] < records[1]["read_at"]
 
 
 def test_an_explanation_shows_what_each_stage_saw(client):

@@ -40,6 +40,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "materialize-features",
             "train-models",
             "leakage-check",
+            "check-parity",
             "training-set",
             "compact-lake",
         ),

@@ -1,0 +1,203 @@
+"""Serving's own code makes features, the check recomputes them: equal when all is well, each planted skew is seen."""
+
+import copy
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import ParityConfig
+from pipelines.contracts import ParityReport
+from pipelines.errors import ParityError
+from pipelines.features.compute import connect, raw_table, run
+from pipelines.features.transforms import RawTables, feature_tables
+from pipelines.steps.check_parity import check_parity, require_parity
+from pipelines.stores.served import stamp_nothing
+from pipelines.stores.served_files import ServedFiles
+from serving.feature_log import feature_record
+from serving.overlay import Overlay, recent_event
+from serving.recent import stored_until
+from serving.recommender import Query, query_features
+from serving.users import UserReader
+from tests.support.feature_data import AS_OF, DATASET, SHORT, Workspace, event, random_tables
+
+DELAY = 3_600.0
+LAST = AS_OF + timedelta(days=3)
+CONFIG = ParityConfig(min_requests=5, max_days=30)
+USERS = [f"u{n}" for n in range(6)] + ["new"]
+Skew = Callable[[dict[str, Any]], None]
+
+
+class World:
+    """A lake with served events after `AS_OF`, and requests that serving answered meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        self.workspace = Workspace(folder)
+        rng = random.Random(5)
+        tables = random_tables(seed=5)
+        self.served = []
+        for number in range(60):
+            at = AS_OF + timedelta(seconds=rng.randint(1, 2 * 86_400), microseconds=number)
+            who, what = rng.choice(USERS), f"i{rng.randint(0, 9)}"
+            partition = "served:x:tiny:1"
+            happened = at - timedelta(hours=rng.choice([0, 0, 50]))
+            row = event(500 + number, who, what, happened, ingested_at=at, source_partition=partition)
+            self.served.append(row)
+        # Raw rows that come to be known later would be skew: no store has them yet.
+        latest = AS_OF - timedelta(seconds=DELAY)
+        known = [e for e in tables["events"] if e["ingested_at"] < latest]  # type: ignore[operator]
+        self.workspace.fill(tables | {"events": [*known, *self.served]})
+        self.stored = self._stored(AS_OF)
+        self.requests = ServedFiles(folder / "serving" / "requests", stamp=stamp_nothing, durable=False)
+        self.events = ServedFiles(folder / "serving" / "events")
+
+    def _stored(self, as_of: datetime) -> dict[str, dict[str, Any]]:
+        """What an online store holds after features as of a moment were materialized."""
+        connection = connect(SHORT, self.workspace.home / "spill")
+        snapshot = self.workspace.snapshot(as_of)
+        raw = {
+            name: raw_table(connection, self.workspace.lake, snapshot, name) for name in ("events", "items", "users")
+        }
+        tables = feature_tables(RawTables(**raw), config=SHORT, as_of=as_of, delay_seconds=DELAY)
+        found: dict[str, dict[str, Any]] = {user: {} for user in USERS}
+        for name, table in tables.items():
+            if name.startswith("user_"):
+                for row in run(connection, table.order_by("event_timestamp")).to_arrow_table().to_pylist():
+                    found[row["user_id"]] |= {k: v for k, v in row.items() if not k.endswith("_timestamp")}
+        return found
+
+    def online_user(self, user_id: str) -> dict[str, Any]:
+        return self.stored[user_id]
+
+    def answer(self, user_id: str, at: datetime, *, blind_seconds: float = 0.0) -> dict[str, Any]:
+        """Log what serving would for a request, if events of the last `blind_seconds` had not reached it."""
+        overlay = Overlay(max_users=99, max_events=999)
+        for row in self.served:
+            if row["ingested_at"] < at - timedelta(seconds=blind_seconds):  # type: ignore[operator]
+                times = {name: str(row[name]) for name in ("event_timestamp", "ingested_at")}
+                overlay.add([recent_event(DATASET, row | times)])
+        reader = UserReader(lambda: self, overlay, dataset=DATASET, history_length=3, retry_seconds=0)
+        user, moment = reader.read(user_id), at + timedelta(hours=2)
+        return feature_record(
+            query_features(Query(user_id, 10), user, moment),
+            read_at=at,
+            moment=moment,
+            stored_until=stored_until(user.features),
+            release="1",
+            history_length=3,
+        )
+
+    def check(self, records: list[dict[str, Any]], **config: Any) -> ParityReport:
+        import shutil
+
+        shutil.rmtree(self.requests._folder, ignore_errors=True)
+        if records:
+            self.requests.append(DATASET, records)
+        return check_parity(
+            DATASET,
+            config=CONFIG.model_copy(update=config),
+            features=SHORT,
+            delay_seconds=DELAY,
+            requests=self.requests,
+            events=self.events,
+            lake=self.workspace.lake,
+            registry=None,
+            artifacts=self.workspace.artifacts,
+            scratch=self.workspace.home / "spill",
+            seed=1,
+            as_of=LAST,
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("parity"))
+    yield world
+    world.requests.close()
+    world.events.close()
+
+
+@pytest.fixture(scope="module")
+def clean(world: World) -> list[dict[str, Any]]:
+    rng = random.Random(8)
+    moments = [AS_OF + timedelta(seconds=rng.randint(1, 2 * 86_400)) for _ in range(40)]
+    # Right after an event, and at the very moment of one.
+    moments += [row["ingested_at"] + timedelta(microseconds=n) for n, row in enumerate(world.served[:20])]  # type: ignore[operator,misc]
+    return [world.answer(USERS[n % len(USERS)], at) for n, at in enumerate(moments)]
+
+
+def different(report: ParityReport) -> dict[str, int]:
+    return {feature.name: feature.num_different for feature in report.features if feature.num_different}
+
+
+def test_what_serving_used_is_what_training_would_have_seen(world: World, clean: list[dict[str, Any]]) -> None:
+    report = world.check(clean)
+    assert different(report) == {}
+    assert (report.num_compared, report.num_waiting) == (len(clean), 0)
+    assert len(report.features) == 12
+    assert require_parity(report, CONFIG) == report
+    page = (Path(report.uri) / "report.html").read_text()
+    assert "60 requests compared" in page
+
+
+def _set(name: str, change: Callable[[Any], Any]) -> Skew:
+    def skew(features: dict[str, Any]) -> None:
+        features[name] = change(features[name])
+
+    return skew
+
+
+SKEWS: dict[str, Skew] = {
+    "user_num_events": _set("user_num_events", lambda value: (value or 0) + 1),
+    "user_num_events_7d": _set("user_num_events_7d", lambda value: (value or 0) + 1),
+    "user_mean_value": _set("user_mean_value", lambda value: (value or 1.0) * 1.00001),
+    "last_known_at": _set("last_known_at", lambda _: AS_OF),
+    "recent_items": _set("recent_items", lambda items: [*(items or ["i1", "i2"])[::-1], "i0"]),
+    "taste_weights": _set("taste_weights", lambda weights: [1 - w for w in weights or [0.5]]),
+    "attributes": _set("attributes", lambda _: ["age=99"]),
+    "hour": _set("hour", lambda hour: (hour + 1) % 24),
+    "days_since_last_event": _set("days_since_last_event", lambda days: (days or 0.0) + 1 / 24),
+}
+
+
+@pytest.mark.parametrize("name", SKEWS)
+def test_a_planted_skew_fails_and_is_named(world: World, clean: list[dict[str, Any]], name: str) -> None:
+    records = copy.deepcopy(clean)
+    for record in records[::10]:
+        SKEWS[name](record["features"])
+    report = world.check(records)
+    assert different(report) == {name: 6}
+    with pytest.raises(ParityError, match=rf"{name} of serving differs from offline for 6 of 60 requests \(10\.0%"):
+        require_parity(report, CONFIG)
+    assert require_parity(report, CONFIG.model_copy(update={"max_mismatch_share": 0.1})) == report
+    assert require_parity(report, CONFIG.model_copy(update={"min_requests": 61})) == report
+
+
+def test_an_event_may_be_as_late_as_the_goal_and_no_later(world: World) -> None:
+    after = [(str(row["user_id"]), row["ingested_at"] + timedelta(seconds=1)) for row in world.served]  # type: ignore[operator]
+    late = [world.answer(user, at, blind_seconds=1.5) for user, at in after]
+    assert different(world.check(late)) == {}
+    assert different(world.check(late, lag_seconds=0.5))["user_num_events"] > 50
+    lost = [world.answer(user, at + timedelta(seconds=5), blind_seconds=7) for user, at in after]
+    assert different(world.check(lost))["recent_items"] > 50
+
+
+def test_requests_wait_until_their_events_are_drained(
+    world: World, clean: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    middle = sorted(record["read_at"] for record in clean)[29]
+    monkeypatch.setattr(world.events, "names", lambda: [DATASET])
+    monkeypatch.setattr(world.events, "waiting", lambda name: True)
+    assert world.check(clean).num_waiting == 60, "nothing was ever drained"
+    monkeypatch.setattr(world.events, "complete_until", lambda name: datetime.fromisoformat(middle))
+    report = world.check(clean)
+    assert (report.num_compared, report.num_waiting) == (30, 30)
+
+
+def test_many_requests_are_sampled_and_none_is_no_failure(world: World, clean: list[dict[str, Any]]) -> None:
+    assert world.check(clean, max_requests=7).num_compared == 7
+    nothing = world.check([])
+    assert (nothing.num_compared, nothing.features, require_parity(nothing, CONFIG)) == (0, (), nothing)
