@@ -203,7 +203,10 @@ class DrainConfig(Section):
     """How served events come into the lake."""
 
     keep_hours: float = Field(
-        24.0, ge=1, description="how long drained records and their staged copies are kept, for processes that start"
+        24.0, ge=1, description="how long drained records stay in the log, for serving processes that start"
+    )
+    keep_runs_hours: float = Field(
+        2.0, ge=0, description="how long staged rows and reports of drained batches are kept; a report is about 4 MB"
     )
 
 

@@ -179,8 +179,8 @@ def finish_drain(config: str, drain: Json, ingested: Json) -> Json:
 
     c = read_config(config)
     where: Json = {"log": _served(c, "events"), "lake": _lake(c), "artifacts": _artifacts(c)}
-    keep = timedelta(hours=c.drain.keep_hours)
-    return _json(step(Drain(**drain), IngestedPartition(**ingested), keep=keep, **where))
+    keep, keep_runs = timedelta(hours=c.drain.keep_hours), timedelta(hours=c.drain.keep_runs_hours)
+    return _json(step(Drain(**drain), IngestedPartition(**ingested), keep=keep, keep_runs=keep_runs, **where))
 
 
 def take_snapshot(config: str, as_of: str = "") -> Json:

@@ -16,14 +16,22 @@ from pipelines.stores.served import ServedLog
 
 
 def finish_drain(
-    drain: Drain, ingested: IngestedPartition, *, keep: timedelta, log: ServedLog, lake: Lake, artifacts: ArtifactStore
+    drain: Drain,
+    ingested: IngestedPartition,
+    *,
+    keep: timedelta,
+    keep_runs: timedelta,
+    log: ServedLog,
+    lake: Lake,
+    artifacts: ArtifactStore,
 ) -> IngestedPartition:
     """Release the batch that was appended, and delete what older batches left behind.
 
     Args:
         drain: the batch.
         ingested: what appending it said.
-        keep: how long drained records and staged rows stay.
+        keep: how long drained records stay in the log.
+        keep_runs: how long staged rows and reports of batches stay.
         log: where the batch waits; another batch than this one is left alone.
         lake: asked again, not believed: a batch is given up only when every table says it is there.
         artifacts: where batches were staged.
@@ -45,7 +53,7 @@ def finish_drain(
     if drain.raw is not None:
         runs = artifacts.local(drain.raw.uri).parents[2]
         for kind in (STAGED, VALIDATED):
-            _delete_older(runs / kind, keep)
+            _delete_older(runs / kind, keep_runs)
     return ingested
 
 

@@ -33,7 +33,8 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 class NoReport:
     """Stands in for the Data Docs, which take most of a validation's time and decide nothing."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None: ...
+    def __init__(self, folder: Path, **named: Any) -> None:
+        folder.mkdir(parents=True)
 
     def table(self, *arguments: Any) -> None: ...
 
@@ -75,7 +76,7 @@ class Platform:
         config = ValidationConfig(**validation)
         validated = validate_partition(drain.raw, config=config, as_of=drain.batch.until, **self.where)
         ingested = append_partition(validated, **self.where)
-        return drain, finish_drain(drain, ingested, keep=KEEP, log=self.log, **self.where)
+        return drain, finish_drain(drain, ingested, keep=KEEP, keep_runs=KEEP, log=self.log, **self.where)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         lake = self.where["lake"]
@@ -126,12 +127,13 @@ def test_a_new_user_comes_along_and_a_known_one_keeps_his_attributes(platform: P
 
 
 def test_what_breaks_a_rule_is_quarantined_and_holds_nothing_up(platform: Platform) -> None:
+    strict = {"new_columns": "stop", "missing_columns": "stop", "retyped_columns": "stop"}
     platform.post("good")
     platform.post("bad", item_id="unheard of")
     platform.post("good")  # sent to another process, which did not know the id
     file = next((platform.home / "serving" / "events" / "tiny").glob("*.jsonl"))
     file.write_bytes(file.read_bytes() + b"\x00garbage\n")
-    platform.drain()
+    platform.drain(**strict)
     assert platform.ids() == ["good"]
     rejected = {row["rule"]: json.loads(row["raw_row"]) for row in platform.rows(QUARANTINE)}
     assert set(rejected) == {"unknown_item", "duplicate_event_id", "missing_event_id"}
@@ -187,7 +189,7 @@ def test_a_batch_that_is_not_in_the_lake_is_not_given_up(platform: Platform) -> 
     drain = platform.seal()
     claimed = IngestedPartition(dataset="tiny", partition="x", versions={}, num_appended={})
     with pytest.raises(LakeError, match="it is kept"):
-        finish_drain(drain, claimed, keep=KEEP, log=platform.log, **platform.where)
+        finish_drain(drain, claimed, keep=KEEP, keep_runs=KEEP, log=platform.log, **platform.where)
     assert platform.seal() == drain
 
 
@@ -198,7 +200,7 @@ def test_staged_rows_of_old_batches_are_deleted(platform: Platform) -> None:
     assert ingested is not None
     folders = [platform.home / "runs" / "tiny" / "served" / kind for kind in ("raw", "validated")]
     assert [len(list(folder.iterdir())) for folder in folders] == [2, 2]
-    finish_drain(drain, ingested, keep=timedelta(0), log=platform.log, **platform.where)
+    finish_drain(drain, ingested, keep=KEEP, keep_runs=timedelta(0), log=platform.log, **platform.where)
     assert [len(list(folder.iterdir())) for folder in folders] == [0, 0]
 
 
