@@ -112,15 +112,15 @@ class TestHandover:
     def test_what_was_published_last_is_received(self, home: Path) -> None:
         refs = self.refs()
         assert entrypoints.publish("events", refs, "run-1") == {"changed": True}
-        assert entrypoints.receive("events", None, {}) == refs
-        assert entrypoints.receive("events", None, {"dataset": "synthetic"}) == refs
+        assert entrypoints.receive("events", None, {}) == refs | {"served": False}
+        assert entrypoints.receive("events", None, {"dataset": "synthetic"}) == refs | {"served": False}
         with pytest.raises(ConfigError, match="'shop'"):
             entrypoints.receive("events", None, {"dataset": "shop"})
 
     def test_an_assets_event_goes_before_what_was_published_last(self, home: Path) -> None:
         entrypoints.publish("events", self.refs(), "run-1")
         given = self.refs(other=1)
-        assert entrypoints.receive("events", given, {}) == given
+        assert entrypoints.receive("events", given, {}) == given | {"served": False}
 
     def test_the_same_again_is_no_news_however_many_rows_it_added(self, home: Path) -> None:
         entrypoints.publish("events", self.refs(num_appended={"events": 5}), "run-1")

@@ -14,7 +14,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,10 @@ class NativeStack:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-num_lines:])
 
     def stop(self) -> None:
-        """End every process that this stack started, newest first."""
-        for process in reversed(self.processes.values()):
-            _end(process)
+        """End every process that this stack started: first those that use the stores, all at once, then the stores."""
+        stores = {name: process for name, process in self.processes.items() if name in ("postgres", "redis", "s3")}
+        _end([process for name, process in self.processes.items() if name not in stores])
+        _end(list(stores.values()))
 
     def _folder(self, *parts: str) -> Path:
         folder = self.scratch.joinpath(*parts)
@@ -203,18 +205,16 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = 8) -> None:
+    """Ask process groups to end, and end what is left of them after `seconds`."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            continue
-        # The leader is gone; what it left behind in its group is ended by the second signal.
-        time.sleep(0.2)
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def missing_for_native_run(programs: Path) -> str | None:
