@@ -205,6 +205,15 @@ def compute_features(config: str, snapshot: Json) -> Json:
     return _json(features)
 
 
+def bitemporal_report(config: str, snapshot: Json) -> Json:
+    """Compare features joined by event time alone with what was known; returns a BitemporalReport."""
+    from pipelines.features.bitemporal import bitemporal_report as report
+
+    c = read_config(config)
+    work: Json = {"config": c.features, "delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp"}
+    return _json(report(Snapshot(**snapshot), lake=_lake(c), **work))
+
+
 def materialize_online(config: str, features: Json) -> Json:
     """Bring a feature set into the online store and check it there; returns the FeatureSet with counts."""
     from pipelines.steps.materialize_online import materialize_online as step

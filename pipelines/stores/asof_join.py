@@ -1,11 +1,15 @@
 """Point-in-time joins in DuckDB: for each label, the newest feature row its moment could have known.
 
 Feast's own DuckDB store joins a label with every earlier row of its key and then keeps the newest. An `ASOF` join
-merges both sides once. Times are compared as whole microseconds since 1970, whatever type the columns have.
+merges both sides once. Times are compared as whole microseconds since 1970, whatever type the columns have: finer
+ones are rounded down for labels and up for features, so that no label sees a row from its future.
 """
 # ruff: noqa: S608 - every identifier in the queries is quoted, every value is a number
 
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +20,7 @@ import pyarrow as pa
 ROW = "__row"
 AT = "__at"
 VALID_FROM = "__valid_from"
+BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class JoinView:
         timestamp: column with the moment a row became valid.
         created: column with the moment a row arrived, or None.
         ttl: how long a row is valid; None or zero is forever.
-        by_arrival: whether a row also must have arrived by the label's time to be seen.
+        by_arrival: whether a row also must have arrived by the label's time to be seen; needs `created`.
+        tie_columns: columns of the feature rows that decide between rows of equal key, time and arrival. Those of
+            `features` where empty, but then another choice of features may choose another row.
     """
 
     relation: str
@@ -39,17 +46,21 @@ class JoinView:
     created: str | None = None
     ttl: timedelta | None = None
     by_arrival: bool = False
+    tie_columns: Sequence[str] = ()
 
 
 def connect(*, memory_limit: str, threads: int, temp_directory: str) -> Any:
-    """Return an in-process DuckDB connection that spills below `temp_directory` above `memory_limit`."""
+    """Return an in-process DuckDB connection that spills below `temp_directory` above `memory_limit`.
+
+    It has a folder of its own there, removed with the connection: two of them would overwrite each other's files.
+    """
     import duckdb
 
-    settings: dict[str, Any] = {"memory_limit": memory_limit, "threads": threads}
     if temp_directory:
         Path(temp_directory).mkdir(parents=True, exist_ok=True)
-        settings["temp_directory"] = temp_directory
-    connection = duckdb.connect(config=settings)
+    folder = tempfile.mkdtemp(prefix="join-", dir=temp_directory or None)
+    connection = duckdb.connect(config={"memory_limit": memory_limit, "threads": threads, "temp_directory": folder})
+    weakref.finalize(connection, shutil.rmtree, folder, ignore_errors=True)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
@@ -59,11 +70,28 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def join_view(connection: Any, labels: str, view: JoinView) -> pa.Table:
-    """Return the features of `view` for every row of the relation `labels`, in the order of its `__row`.
+def microseconds(column: str, kind: str, *, up: bool) -> str:
+    """Return SQL for a time as whole microseconds since 1970; `kind` is the column's DuckDB type.
 
-    `labels` has `__row` (int64, position), `__at` (int64, microseconds since 1970) and the view's label keys. A
-    label without a key, a time or a matching row gets nulls.
+    `epoch_us` rounds nanoseconds to the nearest microsecond, which may lie ahead.
+    """
+    if not kind.endswith("_NS"):
+        return f"epoch_us({quote(column)})"
+    sign = "-" if up else ""
+    nanoseconds = f"({sign}epoch_ns({quote(column)}))"
+    return f"{sign}(({nanoseconds} - (({nanoseconds} % 1000) + 1000) % 1000) // 1000)"
+
+
+def join_view(connection: Any, labels: str, view: JoinView) -> Any:
+    """Return the features of `view` for every row of `labels`, in the order of `__row`, as a DuckDB relation.
+
+    A label without a key, a time or a matching row gets nulls.
+
+    Args:
+        connection: DuckDB connection.
+        labels: relation with `__row` (int64, position), `__at` (int64, microseconds since 1970) and the view's
+            label keys.
+        view: what is joined.
     """
     keys = [f"label.{quote(label)} = hit.{quote(key)}" for key, label in view.join_keys.items()]
     # Named first: a subquery within FROM could see the labels' columns and would take `__at` for theirs.
@@ -73,7 +101,52 @@ def join_view(connection: Any, labels: str, view: JoinView) -> pa.Table:
         FROM {labels} AS label ASOF LEFT JOIN hit
         ON {" AND ".join([*keys, f"label.{AT} >= hit.{AT}"])}
         ORDER BY label.{ROW}
-    """).to_arrow_table()
+    """)
+
+
+def spill_folder(connection: Any) -> Path:
+    """Return the folder of a connection made by `connect`; it ends with the connection."""
+    return Path(connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0])
+
+
+def spooled(reader: pa.RecordBatchReader, file: Path) -> pa.RecordBatchReader:
+    """Write batches to a file and return them from there.
+
+    A result that is only begun holds memory of DuckDB's budget; a file does not.
+    """
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, reader.schema, options=options) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+    return pa.ipc.open_stream(pa.OSFile(str(file), "rb"))
+
+
+def side_by_side(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReader:
+    """Return the columns of all readers as one, row by row; holds no more than a few batches of each.
+
+    Raises:
+        ValueError: while reading, if the readers do not have equally many rows.
+    """
+    schema = pa.schema([field for reader in readers for field in reader.schema])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for parts in zip(*map(_rechunked, readers), strict=True):
+            columns = [column for part in parts for column in part.columns]
+            yield from pa.Table.from_arrays(columns, schema=schema).to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _rechunked(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Rows in tables of `BATCH_ROWS`, the last one shorter."""
+    held = reader.schema.empty_table()
+    for batch in reader:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while held.num_rows >= BATCH_ROWS:
+            yield held.slice(0, BATCH_ROWS)
+            held = held.slice(BATCH_ROWS)
+    if held.num_rows:
+        yield held
 
 
 def latest_rows(
@@ -118,9 +191,9 @@ def _visible_rows(connection: Any, view: JoinView) -> str:
         SELECT {", ".join([_list(view.join_keys), *features, f"{valid_from} AS {AT}", f"{valid_from} AS {VALID_FROM}"])}
         FROM {view.relation}
     """
-    if _has_ties(connection, view):
-        same = _list([*view.join_keys, view.timestamp])
-        ties = _tie_order(view.created, list(view.features))
+    same = f"{_list(view.join_keys)}, {valid_from}"
+    if _has_ties(connection, view.relation, same):
+        ties = _tie_order(view.created, view.tie_columns or list(view.features))
         rows += f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY {ties}) = 1"
     return rows
 
@@ -131,7 +204,7 @@ def _rows_by_arrival(view: JoinView, features: Sequence[str], valid_from: str) -
     One that arrives when a newer one is already there is never the newest: only rows that set a record are kept.
     """
     keys, arrived = _list(view.join_keys), f"epoch_us({quote(str(view.created))})"
-    ties = _tie_order(view.created, list(view.features))
+    ties = _tie_order(view.created, view.tie_columns or list(view.features))
     selected = [keys, *features, f"greatest({valid_from}, {arrived}) AS {AT}", f"{valid_from} AS {VALID_FROM}"]
     return f"""
         SELECT {", ".join(selected)} FROM {view.relation} WHERE {arrived} IS NOT NULL
@@ -141,11 +214,14 @@ def _rows_by_arrival(view: JoinView, features: Sequence[str], valid_from: str) -
     """
 
 
-def _has_ties(connection: Any, view: JoinView) -> bool:
-    """Whether two rows share key and time; finding that out is far cheaper than ordering rows that do not."""
-    same = _list([*view.join_keys, view.timestamp])
-    query = f"SELECT 1 FROM {view.relation} GROUP BY {same} HAVING count(*) > 1 LIMIT 1"
-    return bool(connection.sql(query).fetchall())
+def _has_ties(connection: Any, relation: str, same: str) -> bool:
+    """Whether two rows share key and time; finding that out is far cheaper than ordering rows that do not.
+
+    Two digests that happen to be equal cost time and change nothing.
+    """
+    digests = f"SELECT DISTINCT hash({same}) FROM {relation}"
+    query = f"SELECT (SELECT count(*) FROM {relation}) <> (SELECT count(*) FROM ({digests}))"
+    return bool(connection.sql(query).fetchall()[0][0])
 
 
 def _tie_order(created: str | None, columns: Sequence[str]) -> str:

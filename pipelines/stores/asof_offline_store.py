@@ -5,12 +5,10 @@ above it stay as they are. Delta tables are read at the versions pinned in the c
 Arrow; on-demand features get Arrow-backed frames, so that list columns never become Python objects.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
@@ -20,8 +18,10 @@ from pydantic import StrictInt, StrictStr
 
 from pipelines.errors import FeatureStoreError
 from pipelines.stores import asof_join
-from pipelines.stores.asof_join import JoinView, quote
-from pipelines.stores.asof_sources import entity_table, register_source, time_window, timestamp_column
+from pipelines.stores.asof_entities import EntityRows
+from pipelines.stores.asof_job import AsOfRetrievalJob, arrow_backed
+from pipelines.stores.asof_join import BATCH_ROWS, JoinView, quote
+from pipelines.stores.asof_sources import register_source, time_window
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource
@@ -34,10 +34,11 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     Attributes:
         lake_uri: what relative paths of sources start from.
         versions: source name -> Delta version; a source that is not named is read at its newest version.
-        memory_limit: DuckDB's budget; it spills to disk above.
+        memory_limit: DuckDB's budget, shared by all views of a join; it spills to disk above. What is read from an
+            object store passes through Arrow's buffers, which are not in it.
         threads: DuckDB's threads.
-        temp_directory: where it spills.
-        storage_options: passed to Delta for object stores.
+        temp_directory: where it spills; empty is the system's folder for temporary files.
+        storage_options: passed to Delta for object stores, in which Parquet is read and written the same way.
     """
 
     type: Literal["pipelines.stores.asof_offline_store.AsOfOfflineStore"] = (
@@ -55,7 +56,8 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
     """Exact point-in-time joins: the newest row with `feature time <= label time`, within its TTL.
 
     Every label row is kept, in order. Of rows with equal key and time the one created last wins, then the last by
-    content.
+    content. With `filter_by_created_timestamp`, rows created after the label's time do not exist for it; a view
+    without a created timestamp is joined as ever.
     """
 
     supports_filter_by_created_timestamp = True
@@ -80,16 +82,26 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
                 "keys and times. Pass entity_df as a frame, an Arrow table or SQL"
             )
 
-        def join() -> pa.Table:
+        def read() -> pa.RecordBatchReader:
             connection = _connect(config)
-            views = [
-                _join_view(connection, config, view, feature_refs, full_feature_names, filter_by_created_timestamp)
-                for view in feature_views
-            ]
-            return _join_all(connection, entity_table(connection, entity_df), views)
+            rows = EntityRows(connection, entity_df)
+            return _join(
+                connection,
+                rows,
+                [
+                    _Joined(config, view, feature_refs, full_feature_names, filter_by_created_timestamp)
+                    for view in feature_views
+                ],
+            )
 
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        return AsOfRetrievalJob(join, config, on_demand, full_feature_names, _metadata(entity_df, feature_refs))
+        def describe() -> RetrievalMetadata:
+            connection = _connect(config)
+            rows = EntityRows(connection, entity_df)
+            keys = [name for name in rows.schema.names if name != rows.timestamp]
+            return RetrievalMetadata(feature_refs, keys, *rows.time_range(connection))
+
+        on_demand = list(map(arrow_backed, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)))
+        return AsOfRetrievalJob(read, config.offline_store, on_demand, full_feature_names, describe)
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -106,10 +118,8 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
         stamps = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
         columns = [*join_key_columns, *feature_name_columns, *stamps]
 
-        def latest() -> pa.Table:
-            connection = _connect(config)
-            relation = register_source(connection, config.offline_store, data_source)
-            query = asof_join.latest_rows(
+        def query(relation: str) -> str:
+            return asof_join.latest_rows(
                 relation,
                 join_key_columns,
                 columns,
@@ -117,9 +127,8 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
                 created_timestamp_column,
                 window=time_window(timestamp_field, start_date, end_date),
             )
-            return connection.sql(query).to_arrow_table()
 
-        return AsOfRetrievalJob(latest, config, [], False, None)
+        return _query_source(config, data_source, query)
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -136,86 +145,15 @@ class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
         stamps = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
         names = ", ".join(map(quote, [*join_key_columns, *feature_name_columns, *stamps]))
 
-        def rows() -> pa.Table:
-            connection = _connect(config)
-            relation = register_source(connection, config.offline_store, data_source)
-            window = time_window(timestamp_field, start_date, end_date)
-            query = f"SELECT {names} FROM {relation} WHERE {window}"  # noqa: S608 - quoted names, numbers
-            return connection.sql(query).to_arrow_table()
-
-        return AsOfRetrievalJob(rows, config, [], False, None)
+        window = time_window(timestamp_field, start_date, end_date)
+        return _query_source(
+            config,
+            data_source,
+            lambda relation: f"SELECT {names} FROM {relation} WHERE {window}",  # noqa: S608 - quoted names, numbers
+        )
 
     def validate_data_source(self, config: RepoConfig, data_source: "DataSource") -> None:
         """Accept every source: declarations are applied before the first feature table is written."""
-
-
-class AsOfRetrievalJob(RetrievalJob):  # type: ignore[misc]
-    """A query that runs when its result is asked for."""
-
-    def __init__(
-        self,
-        run: Callable[[], pa.Table],
-        config: RepoConfig,
-        on_demand: list[OnDemandFeatureView],
-        full_feature_names: bool,
-        metadata: RetrievalMetadata | None,
-    ) -> None:
-        super().__init__()
-        self._run = run
-        self._config = config
-        self._on_demand = [_arrow_backed(view) for view in on_demand]
-        self._full_feature_names = full_feature_names
-        self._metadata = metadata
-
-    @property
-    def full_feature_names(self) -> bool:
-        """Whether features are named `view__feature`."""
-        return self._full_feature_names
-
-    @property
-    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
-        """On-demand views that Feast applies to the joined rows."""
-        return self._on_demand
-
-    @property
-    def metadata(self) -> RetrievalMetadata | None:
-        """What was asked for."""
-        return self._metadata
-
-    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
-        """Write the result as Parquet where `storage` says.
-
-        Raises:
-            FeatureStoreError: the file exists and `allow_overwrite` is false.
-        """
-        import pyarrow.parquet as pq
-
-        path = Path(storage.to_data_source().path)
-        if path.exists() and not allow_overwrite:
-            raise FeatureStoreError(f"{path} exists; expected a new file. Pass allow_overwrite=True to replace it")
-        pq.write_table(self.to_arrow(timeout=timeout), path)
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._run()
-
-    def _to_df_internal(self, timeout: int | None = None) -> Any:
-        return self._run().to_pandas()
-
-
-class _ArrowBacked:
-    """A pandas transformation whose frame holds Arrow columns: no list or string becomes a Python object."""
-
-    def __init__(self, transformation: Any) -> None:
-        self._transformation = transformation
-
-    def transform_arrow(self, table: pa.Table, features: list[Any]) -> pa.Table:
-        import pandas as pd
-
-        frame = self._transformation.udf(table.to_pandas(types_mapper=pd.ArrowDtype))
-        return pa.Table.from_pandas(frame, preserve_index=False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transformation, name)
 
 
 def _connect(config: RepoConfig) -> Any:
@@ -225,53 +163,99 @@ def _connect(config: RepoConfig) -> Any:
     )
 
 
-def _join_all(connection: Any, rows: pa.Table, views: list[JoinView]) -> pa.Table:
-    """Join one view after the other: the rows' keys go in, features come out in the rows' order."""
-    keys = sorted({key for view in views for key in view.join_keys.values()})
-    missing = [key for key in keys if key not in rows.column_names]
-    if missing:
-        raise FeatureStoreError(
-            f"entity rows lack join keys {missing}; expected them beside {rows.column_names}. Add the columns"
+def _query_source(config: RepoConfig, source: "DataSource", query: Callable[[str], str]) -> RetrievalJob:
+    def read() -> pa.RecordBatchReader:
+        connection = _connect(config)
+        relation = register_source(connection, config.offline_store, source)
+        return _kept(connection, connection.sql(query(relation)).to_arrow_reader(BATCH_ROWS))
+
+    return AsOfRetrievalJob(read, config.offline_store)
+
+
+def _join(connection: Any, rows: EntityRows, views: Sequence["_Joined"]) -> pa.RecordBatchReader:
+    """Join one view after the other to the rows' keys; put the rows and their features side by side.
+
+    Only the last join is still under way then: the others lie in the spill folder.
+    """
+    folder = asof_join.spill_folder(connection)
+    readers = [rows.reader(connection.cursor())]
+    for number, view in enumerate(views, start=1):
+        cursor = connection.cursor()
+        join_view = view.open(cursor)
+        labels = rows.labels(cursor, list(join_view.join_keys.values()))
+        _check_keys(cursor, labels, join_view)
+        reader = asof_join.join_view(cursor, labels, join_view).to_arrow_reader(BATCH_ROWS)
+        readers.append(reader if number == len(views) else asof_join.spooled(reader, folder / f"view_{number}.arrows"))
+    _check_names([name for reader in readers for name in reader.schema.names])
+    return _kept(connection, asof_join.side_by_side(readers))
+
+
+def _kept(connection: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """A reader that keeps its connection, and so the folder it spills to, until it is read to the end."""
+
+    def batches() -> Any:
+        yield from reader
+        connection.close()
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+
+class _Joined:
+    """A Feast view as the join sees it, once there is a connection that reads its source."""
+
+    def __init__(
+        self, config: RepoConfig, view: "FeatureView", refs: list[str], full_names: bool, by_arrival: bool
+    ) -> None:
+        join_keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
+        if DUMMY_ENTITY_ID in join_keys:
+            raise FeatureStoreError(
+                f"feature view {view.name!r} has no entity; expected one to join by. Declare an entity for it"
+            )
+        self._config, self._view, self._by_arrival = config, view, by_arrival
+        self._join_keys = join_keys
+        asked = view.projection.name_to_use()
+        wanted = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == asked]
+        # A reference may name a version of the view; the result does not.
+        prefix = view.projection.name_alias or view.name
+        self._features = {name: f"{prefix}__{name}" if full_names else name for name in wanted}
+
+    def open(self, connection: Any) -> JoinView:
+        """Make the view's rows a relation of the connection."""
+        view, source = self._view, self._view.batch_source
+        columns = {new: old for old, new in source.field_mapping.items()}
+        relation = register_source(connection, self._config.offline_store, source)
+        present = connection.sql(f"SELECT * FROM {relation} LIMIT 0").columns  # noqa: S608 - quoted
+        created = source.created_timestamp_column
+        return JoinView(
+            relation=relation,
+            join_keys={columns.get(key, key): label for key, label in self._join_keys.items()},
+            features={columns.get(name, name): result for name, result in self._features.items()},
+            timestamp=columns.get(source.timestamp_field, source.timestamp_field),
+            created=columns.get(created, created) or None,
+            ttl=view.ttl,
+            by_arrival=self._by_arrival,
+            tie_columns=[
+                name for name in sorted(columns.get(f.name, f.name) for f in view.features) if name in present
+            ],
         )
-    moments = rows[timestamp_column(rows)]
-    microseconds = moments.cast(pa.timestamp("us", moments.type.tz), safe=False).cast(pa.int64())
-    slim = rows.select(keys).append_column(asof_join.AT, microseconds)
-    connection.register("labels", slim.append_column(asof_join.ROW, pa.array(np.arange(rows.num_rows))))
-    for view in views:
-        joined = asof_join.join_view(connection, "labels", view)
-        for name in joined.column_names:
-            rows = rows.append_column(name, joined[name])
-    return rows
 
 
-def _join_view(
-    connection: Any, config: RepoConfig, view: "FeatureView", refs: list[str], full_names: bool, by_arrival: bool
-) -> JoinView:
-    prefix, source = view.projection.name_to_use(), view.batch_source
-    wanted = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == prefix]
-    columns = {new: old for old, new in source.field_mapping.items()}
-    join_keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-    if DUMMY_ENTITY_ID in join_keys:
+def _check_names(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
         raise FeatureStoreError(
-            f"feature view {view.name!r} has no entity; expected one to join by. Declare an entity for it"
+            f"the result would have columns {twice} twice; expected different names. Drop them from the entity rows, "
+            "or pass full_feature_names=True"
         )
-    return JoinView(
-        relation=register_source(connection, config.offline_store, source),
-        join_keys={columns.get(key, key): label for key, label in join_keys.items()},
-        features={columns.get(name, name): f"{prefix}__{name}" if full_names else name for name in wanted},
-        timestamp=source.timestamp_field,
-        created=source.created_timestamp_column or None,
-        ttl=view.ttl,
-        by_arrival=by_arrival,
-    )
 
 
-def _arrow_backed(view: OnDemandFeatureView) -> OnDemandFeatureView:
-    if view.mode == "pandas":
-        view.feature_transformation = _ArrowBacked(view.feature_transformation)
-    return view
-
-
-def _metadata(rows: Any, feature_refs: list[str]) -> RetrievalMetadata:
-    names = getattr(rows, "column_names", None) or list(getattr(rows, "columns", []))
-    return RetrievalMetadata(features=feature_refs, keys=[name for name in names if name != "event_timestamp"])
+def _check_keys(connection: Any, labels: str, view: JoinView) -> None:
+    """DuckDB would turn text into numbers, so that '01' is 1, or fail at the first text that is none."""
+    for key, label in view.join_keys.items():
+        names = f"{quote(key)} AS a FROM {view.relation}", f"{quote(label)} AS a FROM {labels}"
+        kinds = [str(connection.sql(f"SELECT {name} LIMIT 0").types[0]) for name in names]
+        if len({kind == "VARCHAR" for kind in kinds}) > 1:
+            raise FeatureStoreError(
+                f"join key {key!r} is {kinds[0]} in the feature rows and {kinds[1]} in the entity rows; expected text "
+                "in both, or numbers in both. Cast the entity rows' column"
+            )

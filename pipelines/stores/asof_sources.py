@@ -1,4 +1,4 @@
-"""What the as-of offline store reads: feature rows of Delta or Parquet sources, and rows to join them to."""
+"""What the as-of offline store reads: the feature rows of Delta or Parquet sources, local or in an object store."""
 # ruff: noqa: S608 - every identifier in the queries is quoted, file names are escaped
 
 from datetime import UTC, datetime
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import pyarrow as pa
 from feast.data_format import DeltaFormat
 
 from pipelines.errors import FeatureStoreError
-from pipelines.stores.asof_join import quote
+from pipelines.stores.asof_join import microseconds, quote
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PLAIN_READER_VERSION = 1
 
 
 def register_source(connection: Any, settings: Any, source: "DataSource") -> str:
@@ -25,16 +25,40 @@ def register_source(connection: Any, settings: Any, source: "DataSource") -> str
         connection: DuckDB connection.
         settings: the offline store's configuration: `lake_uri`, `versions`, `storage_options`.
         source: a Feast file source in Delta or Parquet format.
+
+    Raises:
+        FeatureStoreError: the source is not made of files.
     """
+    if not hasattr(source, "file_format"):
+        raise FeatureStoreError(
+            f"source {source.name!r} is a {type(source).__name__}; expected a FileSource of Delta or Parquet files. "
+            "Declare one"
+        )
     name = f"source_{source.name}"
-    path = _resolve(settings.lake_uri, source.path)
-    rows = _delta_rows(path, settings, source.name) if isinstance(source.file_format, DeltaFormat) else _parquet(path)
-    if isinstance(rows, list):
-        files = ", ".join("'" + file.replace("'", "''") + "'" for file in rows)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM read_parquet([{files}])")
+    path = resolve(settings.lake_uri, source.path)
+    read = _delta_rows if isinstance(source.file_format, DeltaFormat) else _parquet_rows
+    rows = read(path, settings, source.name)
+    if isinstance(rows, str):
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM {rows}")
     else:
         connection.register(name, rows)
-    return quote(name)
+    return _in_microseconds(connection, quote(name), source)
+
+
+def _in_microseconds(connection: Any, relation: str, source: "DataSource") -> str:
+    """A relation whose times are no finer than a microsecond: see `asof_join.microseconds`."""
+    columns = {new: old for old, new in source.field_mapping.items()}
+    stamps = {columns.get(name, name) for name in (source.timestamp_field, source.created_timestamp_column) if name}
+    described = connection.sql(f"SELECT * FROM {relation} LIMIT 0")
+    kinds = dict(zip(described.columns, map(str, described.types), strict=True))
+    finer = {name for name in stamps if kinds.get(name, "").endswith("_NS")}
+    if not finer:
+        return relation
+    casts = [f"make_timestamptz({microseconds(name, kinds[name], up=True)}) AS {quote(name)}" for name in sorted(finer)]
+    view = quote(f"microseconds_{source.name}")
+    query = f"SELECT * REPLACE ({', '.join(casts)}) FROM {relation}"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {query}")
+    return view
 
 
 def time_window(timestamp: str, start: datetime | None, end: datetime | None) -> str:
@@ -45,46 +69,56 @@ def time_window(timestamp: str, start: datetime | None, end: datetime | None) ->
     return " AND ".join(bounds) or "TRUE"
 
 
-def entity_table(connection: Any, rows: Any) -> pa.Table:
-    """Return rows to join features to, given as an Arrow table, a pandas frame or SQL, as an Arrow table."""
-    if isinstance(rows, str):
-        return connection.sql(rows).to_arrow_table()
-    return rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows, preserve_index=False)
+def resolve(root: str, path: str) -> str:
+    """Return where a source's `path` is: relative ones start from `root`."""
+    return path if "://" in path or Path(path).is_absolute() or not root else f"{root.rstrip('/')}/{path}"
 
 
-def timestamp_column(rows: pa.Table) -> str:
-    """Return the column with the rows' times: `event_timestamp`, or the only timestamp there is.
+def open_filesystem(path: str, storage_options: dict[str, str]) -> tuple[Any, str]:
+    """Return the Arrow file system that holds `path`, and the path within it.
 
-    Raises:
-        FeatureStoreError: there is none, or more than one that could be meant.
+    Object stores are reached as Delta reaches them: by `storage_options`, then by the environment.
     """
-    moments = [field.name for field in rows.schema if pa.types.is_timestamp(field.type)]
-    if "event_timestamp" in moments:
-        return "event_timestamp"
-    if len(moments) != 1:
-        raise FeatureStoreError(
-            f"entity rows have timestamp columns {moments}; expected `event_timestamp`, or exactly one. "
-            "Rename the column with the labels' times"
-        )
-    return str(moments[0])
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow import fs
+
+    if "://" not in path:
+        return fs.LocalFileSystem(), str(Path(path).absolute())
+    parent, _, name = path.rstrip("/").rpartition("/")
+    return fs.PyFileSystem(DeltaStorageHandler(parent, storage_options or None)), name
 
 
 def _delta_rows(path: str, settings: Any, name: str) -> Any:
-    """Local files of the pinned version; an Arrow dataset where DuckDB cannot open the files itself."""
+    """Rows of the pinned version: DuckDB opens plain local files itself, Arrow opens the rest for it.
+
+    What Arrow's reader does not understand, such as deletion vectors, it refuses.
+    """
     from deltalake import DeltaTable
 
     version = settings.versions.get(name)
     table = DeltaTable(path, version=version, storage_options=settings.storage_options or None)
     files = [unquote(uri) for uri in table.file_uris()]
-    return files if files and "://" not in path else table.to_pyarrow_dataset()
+    plain = table.protocol().min_reader_version == PLAIN_READER_VERSION and not table.metadata().partition_columns
+    if not files or not plain or "://" in path:
+        return table.to_pyarrow_dataset()
+    # Files from before a column was added lack it.
+    return _read_parquet(files, union_by_name=True)
 
 
-def _parquet(path: str) -> list[str]:
-    return [str(Path(path) / "**" / "*.parquet") if Path(path).is_dir() else path]
+def _parquet_rows(path: str, settings: Any, name: str) -> Any:
+    """Rows of one Parquet file, of those a pattern matches, or of all below a folder."""
+    if "://" in path:
+        from pyarrow import dataset
+
+        filesystem, within = open_filesystem(path, settings.storage_options)
+        return dataset.dataset(within, filesystem=filesystem, format="parquet")
+    folder = Path(path).is_dir()
+    return _read_parquet([str(Path(path) / "**" / "*.parquet") if folder else path], union_by_name=folder)
 
 
-def _resolve(root: str, path: str) -> str:
-    return path if "://" in path or Path(path).is_absolute() or not root else f"{root.rstrip('/')}/{path}"
+def _read_parquet(files: list[str], *, union_by_name: bool) -> str:
+    names = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{names}], union_by_name = {union_by_name})"
 
 
 def _epoch_us(moment: datetime) -> int:

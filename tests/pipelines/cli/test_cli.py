@@ -42,6 +42,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "leakage-check",
             "check-parity",
             "training-set",
+            "bitemporal-report",
             "compact-lake",
         ),
     }

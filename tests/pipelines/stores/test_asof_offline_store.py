@@ -1,89 +1,40 @@
-"""The as-of store joins what a brute-force search joins, and what Feast's own store joins where that is right."""
+"""The as-of store joins what a brute-force search joins."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 from feast import Entity, FeatureView, Field, FileSource, RepoConfig, ValueType
-from feast.data_format import DeltaFormat, ParquetFormat
-from feast.types import Array, Int64, String
+from feast.data_format import DeltaFormat
+from feast.types import Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import FeatureStoreError
+from pipelines.stores.asof_entities import timestamp_column
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
-from pipelines.stores.asof_sources import timestamp_column
-
-UTC_US = pa.timestamp("us", tz="UTC")
-T0 = datetime(2024, 1, 1, tzinfo=UTC)
-CLASS_PATH = "pipelines.stores.asof_offline_store.AsOfOfflineStore"
-NO_ON_DEMAND = SimpleNamespace(list_on_demand_feature_views=lambda *args, **kwargs: [])
-
-LABELS = pa.schema({"row": pa.int64(), "user": pa.string(), "shop": pa.int64(), "event_timestamp": UTC_US})
-FEATURES = pa.schema(
-    {
-        "user": pa.string(),
-        "shop": pa.int64(),
-        "ts": UTC_US,
-        "created": UTC_US,
-        "value": pa.int64(),
-        "tags": pa.list_(pa.string()),
-    }
+from tests.support.asof import (
+    FEATURES,
+    LABELS,
+    NO_ON_DEMAND,
+    UTC_US,
+    Row,
+    at,
+    config,
+    feature_rows,
+    feature_view,
+    join,
+    label_rows,
+    labels_at,
+    one_row,
+    parquet_source,
+    write_rows,
 )
-Row = dict[str, Any]
-
-
-def at(minutes: int | None) -> datetime | None:
-    return None if minutes is None else T0 + timedelta(minutes=minutes)
-
-
-def feature_view(
-    source: FileSource, name: str = "view", keys: tuple[str, ...] = ("user", "shop"), ttl: int = 0
-) -> FeatureView:
-    kinds = {"user": (ValueType.STRING, String), "shop": (ValueType.INT64, Int64)}
-    return FeatureView(
-        name=name,
-        entities=[Entity(name=f"{key}_entity", join_keys=[key], value_type=kinds[key][0]) for key in keys],
-        schema=[Field(name=key, dtype=kinds[key][1]) for key in keys]
-        + [Field(name="value", dtype=Int64), Field(name="tags", dtype=Array(String))],
-        source=source,
-        ttl=timedelta(minutes=ttl),
-    )
-
-
-def parquet_source(path: Path, name: str = "rows", created: bool = True) -> FileSource:
-    return FileSource(
-        name=name,
-        path=str(path),
-        file_format=ParquetFormat(),
-        timestamp_field="ts",
-        created_timestamp_column="created" if created else "",
-    )
-
-
-def config(folder: Path, store: str = CLASS_PATH, **settings: Any) -> RepoConfig:
-    return RepoConfig(
-        project="p",
-        provider="local",
-        registry=str(folder / "registry.db"),
-        online_store=None,
-        offline_store={"type": store, **settings},
-        entity_key_serialization_version=3,
-        repo_path=folder,
-    )
-
-
-def join(store: type, settings: RepoConfig, view: FeatureView, labels: Any, **options: Any) -> pa.Table:
-    refs = [f"{view.name}:value", f"{view.name}:tags"]
-    job = store.get_historical_features(settings, [view], refs, labels, NO_ON_DEMAND, "p", **options)
-    return job.to_arrow()
 
 
 def brute_force(labels: list[Row], rows: list[Row], keys: tuple[str, ...], ttl: int, by_arrival: bool) -> list[Row]:
@@ -102,7 +53,7 @@ def brute_force(labels: list[Row], rows: list[Row], keys: tuple[str, ...], ttl: 
         first = datetime(1, 1, 1, tzinfo=UTC)
         best = max(
             seen,
-            key=lambda r: (r["ts"], r["created"] or first, _nulls_last(r["value"]), _nulls_last(r["tags"])),
+            key=lambda r: (r["ts"], r["created"] or first, _nulls_last(r["tags"]), _nulls_last(r["value"])),
             default=None,
         )
         if best is not None and ttl and moment - best["ts"] > timedelta(minutes=ttl):
@@ -124,17 +75,9 @@ FEATURE_ROWS = st.lists(
     min_size=6,
     max_size=16,
 )
-SLOWLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def label_rows(drawn: list[tuple[Any, ...]]) -> list[Row]:
-    return [{"row": n, "user": u, "shop": s, "event_timestamp": at(t)} for n, (u, s, t) in enumerate(drawn)]
-
-
-def feature_rows(drawn: list[tuple[Any, ...]]) -> list[Row]:
-    return [
-        {"user": u, "shop": s, "ts": at(t), "created": at(c), "value": v, "tags": tags} for u, s, t, c, v, tags in drawn
-    ]
+SLOWLY = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @SLOWLY
@@ -166,31 +109,6 @@ def test_edges_of_time(tmp_path: Path) -> None:
     labels = pa.table({"user": ["a"] * 4, "event_timestamp": pa.array(moments, UTC_US)})
     view = feature_view(parquet_source(tmp_path / "rows.parquet"), keys=("user",), ttl=3)
     assert join(AsOfOfflineStore, config(tmp_path), view, labels)["value"].to_pylist() == [None, 1, 1, None]
-
-
-@settings(SLOWLY, max_examples=15)
-@given(
-    drawn_labels=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([1, 2]), MINUTES), min_size=1, max_size=12),
-    drawn_rows=st.lists(
-        st.tuples(st.sampled_from("ab"), st.sampled_from([1, 2]), MINUTES, MINUTES, st.integers(0, 9), TAGS),
-        min_size=1,
-        max_size=16,
-        unique_by=lambda row: row[:4],
-    ),
-    ttl=st.sampled_from([0, 3]),
-)
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # Feast's store through Ibis
-def test_feasts_own_store_joins_the_same(tmp_path: Path, drawn_labels: Any, drawn_rows: Any, ttl: int) -> None:
-    """Rows that only differ in content are left out: which of them Feast's store returns is up to chance."""
-    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
-
-    labels = pa.Table.from_pylist(label_rows(drawn_labels), LABELS)
-    pq.write_table(pa.Table.from_pylist(feature_rows(drawn_rows), FEATURES), tmp_path / "rows.parquet")
-    view = feature_view(parquet_source(tmp_path / "rows.parquet"), ttl=ttl)
-    theirs = join(DuckDBOfflineStore, config(tmp_path, "duckdb"), view, labels.to_pandas())
-    ours = join(AsOfOfflineStore, config(tmp_path), view, labels)
-    names = ["row", "value", "tags"]
-    assert ours.select(names).to_pylist() == theirs.select(names).sort_by("row").to_pylist()
 
 
 @pytest.fixture
@@ -298,26 +216,6 @@ def test_all_rows_within_a_window(two_views: Any, tmp_path: Path) -> None:
     assert pull(*arguments).to_arrow()["value"].to_pylist() == [7]
 
 
-def test_spilling_does_not_change_the_result(tmp_path: Path) -> None:
-    num = 60_000
-    moments = pa.array(range(num), pa.int64()).cast(UTC_US)
-    rows = pa.table(
-        {
-            "user": [f"u{n % 97}" for n in range(num)],
-            "shop": [1] * num,
-            "ts": moments,
-            "created": moments,
-            "value": range(num),
-            "tags": [["some tag", "another tag"]] * num,
-        }
-    )
-    pq.write_table(rows.cast(FEATURES), tmp_path / "rows.parquet")
-    view = feature_view(parquet_source(tmp_path / "rows.parquet"), keys=("user",))
-    labels = pa.table({"user": rows["user"], "event_timestamp": moments})
-    tight = config(tmp_path, memory_limit="60MB", temp_directory=str(tmp_path / "spill"), threads=1)
-    assert join(AsOfOfflineStore, tight, view, labels)["value"].to_pylist() == list(range(num))
-
-
 def test_clear_errors(two_views: Any, tmp_path: Path) -> None:
     settings, (view, _) = two_views
     moments = pa.array([at(1)], UTC_US)
@@ -326,16 +224,148 @@ def test_clear_errors(two_views: Any, tmp_path: Path) -> None:
     with pytest.raises(FeatureStoreError, match="entity_df as a frame"):
         join(AsOfOfflineStore, settings, view, None)
     with pytest.raises(FeatureStoreError, match="exactly one"):
-        timestamp_column(pa.table({"a": moments, "b": moments}))
-    assert timestamp_column(pa.table({"when": moments})) == "when"
+        timestamp_column(pa.schema({"a": UTC_US, "b": UTC_US}))
+    assert timestamp_column(pa.schema({"when": UTC_US})) == "when"
 
 
-def test_a_result_is_kept_as_parquet(two_views: Any, tmp_path: Path) -> None:
+def test_ties_fall_the_same_whatever_is_asked_for(tmp_path: Path) -> None:
+    """Arrival decides first; then the content of all declared columns, asked for or not, in no order of the file."""
+    rows = [
+        one_row(value=3, tags=["a"]),
+        one_row(value=1, tags=["b"]),
+        one_row(value=9, tags=["c"], created=at(-1)),
+        one_row(value=8, tags=["d"], created=None),
+    ]
+    for order in (rows, rows[::-1]):
+        view = feature_view(write_rows(tmp_path / "rows.parquet", order), keys=("user",))
+        assert join(AsOfOfflineStore, config(tmp_path), view, labels_at(1))["tags"].to_pylist() == [["b"]]
+        job = AsOfOfflineStore.get_historical_features(
+            config(tmp_path), [view], ["view:value"], labels_at(1), NO_ON_DEMAND, "p"
+        )
+        assert job.to_arrow()["value"].to_pylist() == [1]
+
+
+def test_only_what_had_arrived_is_seen(tmp_path: Path) -> None:
+    rows = [
+        one_row(value=1, ts=at(0), created=at(0)),
+        one_row(value=2, ts=at(1), created=at(5)),
+        one_row(value=3, ts=at(2), created=at(3)),
+        one_row(value=4, ts=at(2), created=at(4)),
+        one_row(value=5, ts=at(6), created=None),
+    ]
+    view = feature_view(write_rows(tmp_path / "rows.parquet", rows), keys=("user",))
+    labels = labels_at(0, 1, 2, 3, 4, 5, 6)
+    by_arrival = join(AsOfOfflineStore, config(tmp_path), view, labels, filter_by_created_timestamp=True)
+    assert by_arrival["value"].to_pylist() == [1, 1, 1, 3, 4, 4, 4]
+    assert join(AsOfOfflineStore, config(tmp_path), view, labels)["value"].to_pylist() == [1, 2, 4, 4, 4, 4, 5]
+    unaffected = feature_view(parquet_source(tmp_path / "rows.parquet", created=False), keys=("user",))
+    joined = join(AsOfOfflineStore, config(tmp_path), unaffected, labels_at(1), filter_by_created_timestamp=True)
+    assert joined["value"].to_pylist() == [2]
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.int64(), pa.float64()], ids=str)
+def test_whole_number_keys_of_any_width(tmp_path: Path, kind: pa.DataType) -> None:
+    """A frame with a missing number holds all of them as floats."""
+    source = write_rows(tmp_path / "rows.parquet", [one_row(shop=7)])
+    labels = pa.table({"shop": pa.array([7, None, 8], kind), "event_timestamp": pa.array([at(1)] * 3, UTC_US)})
+    joined = join(AsOfOfflineStore, config(tmp_path), feature_view(source, keys=("shop",)), labels)
+    assert joined["value"].to_pylist() == [1, None, None]
+
+
+def test_text_never_matches_numbers(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.parquet", [one_row(shop=7)])
+    labels = pa.table({"shop": ["07"], "event_timestamp": pa.array([at(1)], UTC_US)})
+    with pytest.raises(FeatureStoreError, match="BIGINT in the feature rows and VARCHAR"):
+        join(AsOfOfflineStore, config(tmp_path), feature_view(source, keys=("shop",)), labels)
+
+
+def test_times_without_a_zone_are_utc(tmp_path: Path) -> None:
+    naive = FEATURES.set(FEATURES.get_field_index("ts"), pa.field("ts", pa.timestamp("us")))
+    table = pa.Table.from_pylist([one_row()], FEATURES).cast(naive)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    view = feature_view(parquet_source(tmp_path / "rows.parquet"), keys=("user",))
+    labels = labels_at(-1, 0)
+    for given_as in (labels, labels.cast(pa.schema({"user": pa.string(), "event_timestamp": pa.timestamp("ns")}))):
+        assert join(AsOfOfflineStore, config(tmp_path), view, given_as)["value"].to_pylist() == [None, 1]
+    text = labels.to_pandas().astype({"event_timestamp": str})
+    assert join(AsOfOfflineStore, config(tmp_path), view, text)["value"].to_pylist() == [None, 1]
+
+
+def test_nothing_is_seen_a_nanosecond_early(tmp_path: Path) -> None:
+    """Finer times than microseconds are rounded: labels down, features up."""
+    finer = pa.timestamp("ns", "UTC")
+    table = pa.Table.from_pylist([one_row()], FEATURES).drop_columns(["ts"])
+    pq.write_table(table.append_column("ts", pa.array([1_600], pa.int64()).cast(finer)), tmp_path / "rows.parquet")
+    view = feature_view(parquet_source(tmp_path / "rows.parquet"), keys=("user",))
+    moments = pa.array([1_599, 1_999, 2_000, -1, None], pa.int64()).cast(finer)
+    labels = pa.table({"user": ["a"] * 5, "event_timestamp": moments})
+    joined = join(AsOfOfflineStore, config(tmp_path), view, labels)
+    assert joined["value"].to_pylist() == [None, None, 1, None, None]
+    assert joined["event_timestamp"].combine_chunks().equals(moments)
+
+
+def test_columns_of_the_source_may_have_other_names(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.parquet", [one_row(value=5)])
+    source.field_mapping = {"user": "member", "value": "amount", "ts": "seen_at", "created": "stored_at"}
+    source.timestamp_field, source.created_timestamp_column = "seen_at", "stored_at"
+    view = FeatureView(
+        name="view",
+        entities=[Entity(name="member", join_keys=["member"], value_type=ValueType.STRING)],
+        schema=[Field(name="member", dtype=String), Field(name="amount", dtype=Int64)],
+        source=source,
+    )
+    labels = pa.table({"member": ["a"], "event_timestamp": pa.array([at(1)], UTC_US)})
+    job = AsOfOfflineStore.get_historical_features(
+        config(tmp_path), [view], ["view:amount"], labels, NO_ON_DEMAND, "p", filter_by_created_timestamp=True
+    )
+    assert job.to_arrow()["amount"].to_pylist() == [5]
+
+
+def test_a_query_for_the_rows_is_asked_once_and_keeps_its_order(two_views: Any) -> None:
+    settings, views = two_views
+    sql = """
+        SELECT CASE WHEN random() < 0.5 THEN 'a' ELSE 'b' END AS user, 1 AS shop, n AS row,
+            TIMESTAMPTZ '2024-01-01 00:05:00+00' AS event_timestamp FROM range(200, 0, -1) AS numbers(n)
+    """
+    refs = ["by_user:value", "by_shop:value"]
+    job = AsOfOfflineStore.get_historical_features(settings, views, refs, sql, NO_ON_DEMAND, "p", True)
+    joined = job.to_arrow()
+    assert joined["row"].to_pylist() == list(range(200, 0, -1))
+    assert joined["by_shop__value"].to_pylist() == [7] * 200
+    expected = [7 if user == "a" else None for user in joined["user"].to_pylist()]
+    assert joined["by_user__value"].to_pylist() == expected
+
+
+def test_a_name_is_never_given_twice(two_views: Any) -> None:
     settings, (view, _) = two_views
-    labels = pa.table({"user": ["a"], "event_timestamp": pa.array([at(1)], UTC_US)})
-    job = AsOfOfflineStore.get_historical_features(settings, [view], ["by_user:value"], labels, NO_ON_DEMAND, "p")
-    storage = SimpleNamespace(to_data_source=lambda: SimpleNamespace(path=str(tmp_path / "kept.parquet")))
-    job.persist(storage)
-    assert pd.read_parquet(tmp_path / "kept.parquet")["value"].tolist() == [7]
-    with pytest.raises(FeatureStoreError, match="allow_overwrite"):
-        job.persist(storage)
+    labels = labels_at(1).append_column("value", pa.array([0]))
+    with pytest.raises(FeatureStoreError, match=r"columns \['value'\] twice"):
+        join(AsOfOfflineStore, settings, view, labels)
+
+
+def test_a_delta_table_with_older_files_and_one_in_folders(tmp_path: Path) -> None:
+    """Files from before a column was added lack it; a column that folders are named by is in no file."""
+    old = pa.Table.from_pylist([one_row(ts=at(0))], FEATURES).drop_columns(["value"])
+    write_deltalake(str(tmp_path / "grown"), old)
+    write_deltalake(
+        str(tmp_path / "grown"),
+        pa.Table.from_pylist([one_row(ts=at(2), value=2)], FEATURES),
+        mode="append",
+        schema_mode="merge",
+    )
+    rows = pa.Table.from_pylist([one_row(ts=at(0), value=3), one_row(ts=at(2), value=4, user="b")], FEATURES)
+    write_deltalake(str(tmp_path / "split"), rows, partition_by=["user"])
+    for name, expected in (("grown", [None, 2]), ("split", [3, 3])):
+        source = FileSource(name=name, path=name, file_format=DeltaFormat(), timestamp_field="ts")
+        view = feature_view(source, keys=("user",))
+        settings = config(tmp_path, lake_uri=str(tmp_path))
+        assert join(AsOfOfflineStore, settings, view, labels_at(1, 3))["value"].to_pylist() == expected
+
+
+def test_a_folder_of_parquet_files_is_one_source(tmp_path: Path) -> None:
+    for minute in (0, 2):
+        folder = tmp_path / "rows" / f"m{minute}"
+        folder.mkdir(parents=True)
+        write_rows(folder / "part.parquet", [one_row(ts=at(minute), value=minute)])
+    view = feature_view(parquet_source(tmp_path / "rows"), keys=("user",))
+    assert join(AsOfOfflineStore, config(tmp_path), view, labels_at(1, 3))["value"].to_pylist() == [0, 2]
