@@ -19,13 +19,13 @@ from pipelines.contracts import EVENT_TIMESTAMP, EVENTS, INGESTED_AT, ITEMS, USE
 from pipelines.data.lake import Lake
 from pipelines.features.compute import connect, raw_table, run
 from pipelines.features.events import known_events
-from pipelines.features.schemas import CREATED_TIMESTAMP, FEATURE_TABLES, USER_SEEN, FeatureTable
+from pipelines.features.schemas import CREATED_TIMESTAMP, FEATURE_TABLES, USER_SEEN, USER_WINDOW, FeatureTable
 from pipelines.features.transforms import RawTables, feature_tables
 from pipelines.stores.asof_join import AT, ROW, JoinView, join_view, quote
 
 LABELS = "labels"
-# Serving's state of one moment: no label is joined to it.
-JOINED = [table for table in FEATURE_TABLES.values() if table is not USER_SEEN]
+# Read by serving alone: no label is joined to them.
+JOINED = [table for table in FEATURE_TABLES.values() if table not in (USER_SEEN, USER_WINDOW)]
 
 
 class FeatureDifference(Ref):
