@@ -225,11 +225,12 @@ class ParityConfig(Section):
 
 
 class PortsConfig(Section):
-    """Where the three interfaces listen on this machine."""
+    """Where the interfaces listen on this machine."""
 
     airflow: int = Field(8080, ge=1, le=65535, description="Airflow's interface")
     mlflow: int = Field(5000, ge=1, le=65535, description="MLflow's interface")
     serving: int = Field(8000, ge=1, le=65535, description="the serving component")
+    feast: int = Field(8889, ge=1, le=65535, description="Feast's pages of the feature registry")
 
 
 class ServicesConfig(Section):

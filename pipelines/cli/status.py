@@ -44,6 +44,7 @@ def report(config: Config) -> Json:
             "airflow": f"http://127.0.0.1:{config.ports.airflow}",
             "mlflow": config.mlflow_uri,
             "serving": config.serving_url,
+            "feast": f"http://127.0.0.1:{config.ports.feast}",
         },
         "credentials": {"user": USER, "password_file": str(password_file(config.home / "airflow"))},
         "components": [asdict(health) for health in components],

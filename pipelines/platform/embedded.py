@@ -67,7 +67,7 @@ def confined_environment(home: Path) -> dict[str, str]:
 
 def components(config: Config) -> list[Component]:
     """Return the platform's processes in the order in which they are started."""
-    return [_mlflow(config), *_airflow(config), _serving(config)]
+    return [_mlflow(config), *_airflow(config), _serving(config), _feast(config)]
 
 
 def airflow_environment(config: Config) -> dict[str, str]:
@@ -151,6 +151,13 @@ def _airflow(config: Config) -> list[Component]:
             essential=False,
         ),
     ]
+
+
+def _feast(config: Config) -> Component:
+    port = config.ports.feast
+    command = (sys.executable, "-m", "pipelines.platform.feast_pages")
+    health = f"http://127.0.0.1:{port}/projects-list.json"
+    return Component("feast", command, _base(config), port, "feast", health=health, essential=False)
 
 
 def _serving(config: Config) -> Component:

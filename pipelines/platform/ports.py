@@ -4,7 +4,7 @@ import socket
 
 from pipelines.errors import PlatformError
 
-VARIABLES = {name: f"TANDEM_PORTS__{name.upper()}" for name in ("airflow", "mlflow", "serving")}
+VARIABLES = {name: f"TANDEM_PORTS__{name.upper()}" for name in ("airflow", "mlflow", "serving", "feast")}
 
 
 def is_free(port: int) -> bool:

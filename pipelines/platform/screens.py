@@ -85,11 +85,12 @@ class Progress:
 
 
 def print_addresses(config: Config, console: Console) -> None:
-    """Print where the three interfaces are and how to log in."""
+    """Print where the interfaces are and how to log in."""
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_row("Airflow", f"http://127.0.0.1:{config.ports.airflow}", f"user {USER}, password {_password(config)}")
     table.add_row("MLflow", config.mlflow_uri, "registered model: recommender")
     table.add_row("Serving", config.serving_url, "try it at /docs")
+    table.add_row("Feast", f"http://127.0.0.1:{config.ports.feast}", "features and where they are used")
     console.print(table)
 
 

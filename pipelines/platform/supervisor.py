@@ -93,18 +93,19 @@ class Supervisor:
 
     def _start_all(self, missing: Sequence[Component], wanted: Sequence[Component], watch: Watcher) -> None:
         begun = time.monotonic()
-        airflow = [c for c in missing if c.name.startswith("airflow-")]
+        airflow = [c for c in missing if c.essential and c.name.startswith("airflow-")]
         for component in missing:
-            if component not in airflow:
+            if component.essential and component not in airflow:
                 self._start(component)
         if airflow:
             self._migrate(lambda: watch(self.status()))
-        # The triggerer is not waited for, so it does not compete for the processor with what is.
-        for component in (c for c in airflow if c.essential):
+        for component in airflow:
             self._start(component)
         self._await([c for c in wanted if c.essential], begun, watch)
-        for component in (c for c in airflow if not c.essential):
-            self._start(component)
+        # The others are not waited for, so they do not compete for the processor with what is.
+        for component in missing:
+            if not component.essential:
+                self._start(component)
         watch(self.status())
 
     def _start(self, component: Component) -> None:

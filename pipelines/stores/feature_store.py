@@ -30,6 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SERVING_SERVICE = "serving_user_v2"
 ITEM_SERVICE = "item_v1"
 READ_BACK_ROWS = 500
+PAGES_SECONDS = 5
 
 
 class FeatureStore:
@@ -85,6 +86,12 @@ class FeatureStore:
                 # Feast warns that its own offline stores are slow on on-demand views; ours is not.
                 warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
                 store.apply(declarations())
+
+    def pages(self) -> Any:
+        """Return Feast's own pages of the registry as an ASGI application; they show a change within seconds."""
+        from feast.ui_server import get_app
+
+        return get_app(self._connect({}, registry_seconds=PAGES_SECONDS), project_id=self.project)
 
     def historical(self, entity_rows: pa.Table, service: str, *, features: FeatureSet) -> pa.Table:
         """Join a feature service to rows, point in time: each row sees what was knowable at its `event_timestamp`.
@@ -232,7 +239,7 @@ class FeatureStore:
             self._opened = dict(versions), self._connect(versions)
         return self._opened[1]
 
-    def _connect(self, versions: Mapping[str, int]) -> "feast.FeatureStore":
+    def _connect(self, versions: Mapping[str, int], *, registry_seconds: int | None = None) -> "feast.FeatureStore":
         import feast
         from feast.repo_config import RepoConfig
 
@@ -244,6 +251,8 @@ class FeatureStore:
                 "TANDEM_LAKE_URI": self._lake_uri,
             },
         )
+        if registry_seconds is not None:
+            settings["registry"]["cache_ttl_seconds"] = registry_seconds
         settings["offline_store"] |= {"versions": dict(versions), **self._limits}
         self._folder.mkdir(parents=True, exist_ok=True)
         with _explained(f"could not open the feature store of {self._yaml}", "check the addresses in it"):

@@ -61,7 +61,7 @@ def make_platform(folder: Path, free_port: Any) -> RunningPlatform:
     config = folder / "small.yaml"
     config.write_text(SMALL)
     (folder / "person").mkdir()
-    ports = {name: free_port() for name in ("airflow", "mlflow", "serving")}
+    ports = {name: free_port() for name in ("airflow", "mlflow", "serving", "feast")}
     return RunningPlatform(folder / "home", ports, config)
 
 
