@@ -3,7 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, ExceptionRetryPolicy, Param, RetryAction, RetryRule
+from airflow.sdk import (
+    CronPartitionTimetable,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+)
 
 SOURCES = [
     "synthetic",
@@ -51,6 +58,11 @@ AFTER_NIGHT = CronTriggerTimetable("30 4 * * *", timezone="UTC", run_immediately
 
 # Often enough that online features, which the drain recomputes, never lean on more than minutes of events.
 EVERY_TEN_MINUTES = CronTriggerTimetable("*/10 * * * *", timezone="UTC", run_immediately=timedelta(0))
+
+# One run a day, for the day before, which is its partition: those can be backfilled by date range.
+DAILY_PARTITIONS = CronPartitionTimetable(
+    "0 1 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d", run_immediately=timedelta(0)
+)
 
 DAG_ARGS: dict[str, Any] = {
     "catchup": False,
@@ -139,6 +151,37 @@ def as_of_param() -> Param:
         title="As of",
         description="Only what was known before this moment is used. Empty: all that is in the lake.",
     )
+
+
+def since_param() -> Param:
+    """Return the parameter that says where the window of materialization begins."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Since",
+        description="Feature rows from here on, and from `features.lookback_days` before, are written online. Empty: "
+        "where the features published last end; everything where there are none.",
+    )
+
+
+def backfill_params() -> dict[str, Param]:
+    """Return the parameters of a run for one past day."""
+    return {
+        "day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description="The day of a run that you trigger by hand. A scheduled or backfilled run has its own.",
+        ),
+        "online": Param(
+            False,
+            type="boolean",
+            title="Online",
+            description="Bring the day's values into the online store too; newer ones there are never replaced.",
+        ),
+    }
 
 
 def settings_param() -> Param:

@@ -6,6 +6,10 @@
 **Inputs.** The partition that the triggering event names. By hand: the dataset whose events were published last, and
 optionally the moment *as of* which features are computed.
 
+**Windows.** `materialize_online` writes the rows from where the last run ended, less `features.lookback_days`, to the
+snapshot's moment, and never over newer ones. Then it compares every entity online with offline: what the window missed
+is written too. Its log has a line for each view.
+
 **When it fails.**
 
 - `receive`: nothing was ingested yet. Trigger `ingest_events` first.
@@ -19,12 +23,12 @@ from airflow.sdk import dag
 
 from dags import tasks
 from dags.assets import EVENTS, FEATURES
-from dags.defaults import DAG_ARGS, as_of_param, handed_params
+from dags.defaults import DAG_ARGS, as_of_param, handed_params, since_param
 
 
 @dag(
     schedule=[EVENTS],
-    params={"as_of": as_of_param(), **handed_params("events")},
+    params={"as_of": as_of_param(), "since": since_param(), **handed_params("events")},
     tags=["tandem", "features"],
     doc_md=__doc__,
     **DAG_ARGS,
@@ -35,7 +39,7 @@ def materialize_features() -> None:
     config = given["config"]
     snapshot = tasks.take_snapshot(config, tasks.AS_OF)
     computed = tasks.compute_features(config, snapshot)
-    features = tasks.materialize_online(config, computed)
+    features = tasks.materialize_online(config, computed, tasks.SINCE)
     tasks.publish(FEATURES, {"config": config, "features": features}, hold=given["served"])
 
 

@@ -5,7 +5,7 @@ inside the task, so that reading a DAG file costs nothing.
 """
 
 import logging
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, get_current_context, task
@@ -19,6 +19,7 @@ Json = dict[str, Any]
 RUN_CLOCK = "{{ dag_run.run_after | ts }}"  # the run's own moment: the same on every retry
 AS_OF = "{{ params.as_of or '' }}"
 PARTITION = "{{ params.partition }}"
+SINCE = "{{ params.since or '' }}"
 
 
 @task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
@@ -153,11 +154,46 @@ def compute_features(config: str, snapshot: Json) -> Json:
 
 
 @task(execution_timeout=timedelta(hours=2))
-def materialize_online(config: str, features: Json) -> Json:
-    """Bring the features into the online store; check counts and freshness there."""
+def materialize_online(config: str, features: Json, since: str = "") -> Json:
+    """Bring a window of the features into the online store; audit what is there, a line a view in the log."""
     from pipelines import entrypoints
 
-    return entrypoints.materialize_online(config, features)
+    return entrypoints.materialize_online(config, features, since)
+
+
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_day(asset: str) -> Json:
+    """Return the configuration of a data set, and begin and end of the day that this run is for."""
+    from pipelines import entrypoints
+
+    context = get_current_context()
+    params = dict(context["params"])
+    if entrypoints.last_published(asset) is None:
+        raise AirflowSkipException("nothing was ingested on this platform yet, so there are no features to compute")
+    begin = date.fromisoformat(context["dag_run"].partition_key or params["day"] or "")
+    end = begin + timedelta(days=1)
+    config = entrypoints.receive(asset, None, params)["config"]
+    return {"config": config, "start": f"{begin}T00:00:00Z", "end": f"{end}T00:00:00Z"}
+
+
+@task(execution_timeout=timedelta(hours=1))
+def export_features(config: str, features: Json, start: str, end: str) -> Json:
+    """Write the day's feature rows as files: the same rows give the same files."""
+    from pipelines import entrypoints
+
+    exported = entrypoints.export_features(config, features, start, end)
+    log.info("%s: digest %s, rows %s", exported["uri"], exported["digest"][:12], exported["num_rows"])
+    return exported
+
+
+@task(execution_timeout=timedelta(hours=2))
+def materialize_if_asked(config: str, features: Json, since: str) -> Json:
+    """Bring the day's features online where the run asks for it; newer values there stay."""
+    from pipelines import entrypoints
+
+    if not get_current_context()["params"]["online"]:
+        raise AirflowSkipException("the parameter Online is off, so the online store stays as it is")
+    return entrypoints.materialize_online(config, features, since)
 
 
 @task(execution_timeout=timedelta(hours=2))

@@ -88,6 +88,9 @@ class FeatureConfig(Section):
     taste_length: int = Field(10, ge=1, description="categories kept in a user's taste")
     memory_limit: str = Field("2GB", description="DuckDB's budget; it spills to disk above")
     threads: int = Field(2, ge=1, description="DuckDB's threads")
+    lookback_days: float = Field(
+        2.0, ge=0, description="days before the last window that are brought online again, for rows that came late"
+    )
 
 
 class SplitConfig(Section):

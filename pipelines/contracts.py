@@ -129,6 +129,17 @@ class FeatureSet(Ref):
     num_online: dict[str, int] = Field(default_factory=dict, description="feature view -> entities online")
 
 
+class FeatureExport(Ref):
+    """The feature rows of one window as files: one Parquet file a view, in order of key and time."""
+
+    features: FeatureSet
+    start: UtcDatetime
+    end: UtcDatetime = Field(description="exclusive")
+    uri: str
+    digest: str = Field(description="SHA-256 of the folder: equal rows give equal files")
+    num_rows: dict[str, int]
+
+
 class TrainingSet(Ref):
     """Labels joined point-in-time to features at one snapshot; written once.
 

@@ -214,12 +214,30 @@ def bitemporal_report(config: str, snapshot: Json) -> Json:
     return _json(report(Snapshot(**snapshot), lake=_lake(c), **work))
 
 
-def materialize_online(config: str, features: Json) -> Json:
-    """Bring a feature set into the online store and check it there; returns the FeatureSet with counts."""
+def materialize_online(config: str, features: Json, since: str = "") -> Json:
+    """Bring a feature set into the online store and audit it there; returns the FeatureSet with counts.
+
+    The window written is from `since`, less `features.lookback_days`, to the set's moment. `since` empty: where the
+    features of this data set that were published last end; without any, everything.
+    """
     from pipelines.steps.materialize_online import materialize_online as step
 
     c = read_config(config)
-    return _json(step(FeatureSet(**features), store=_feature_store(c)))
+    window: Json = {
+        "since": parse_as_of(since, "since") or _last_window_end(c),
+        "lookback": timedelta(days=c.features.lookback_days),
+        "clock": datetime.now(UTC),
+    }
+    return _json(step(FeatureSet(**features), store=_feature_store(c), **window))
+
+
+def export_features(config: str, features: Json, start: str, end: str) -> Json:
+    """Write the feature rows of a window as files, one a view; returns a FeatureExport."""
+    from pipelines.steps.export_features import export_features as step
+
+    c = read_config(config)
+    window = {"start": _moment(start, "start"), "end": _moment(end, "end")}
+    return _json(step(FeatureSet(**features), **window, lake=_lake(c), artifacts=_artifacts(c)))
 
 
 def build_training_set(config: str, features: Json) -> Json:
@@ -237,9 +255,7 @@ def rebuild_training_set(config: str, as_of: str, fingerprint: str, folder: str)
     from pipelines.steps.rebuild_training_set import rebuild_training_set as step
 
     c = read_config(config)
-    moment = parse_as_of(as_of)
-    if moment is None:
-        raise ConfigError("as_of is empty; expected the moment of a training set, such as 2025-01-02T00:00:00Z")
+    moment = _moment(as_of, "as_of")
     stores: Json = {"lake": _lake(c), "store": _feature_store(c)}
     work: Json = {"config": c.features, "scratch": c.home / "tmp"}
     return _json(step(moment, fingerprint=fingerprint, folder=Path(folder), **stores, **work))
@@ -396,7 +412,7 @@ def read_config(uri: str) -> Config:
         ) from error
 
 
-def parse_as_of(text: str) -> datetime | None:
+def parse_as_of(text: str, name: str = "as_of") -> datetime | None:
     """Parse a moment with its time zone; None stands for the moment after the newest row known.
 
     Raises:
@@ -407,15 +423,29 @@ def parse_as_of(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"as_of {text!r} is not a moment; expected one such as 2025-01-02T00:00:00Z") from error
+        raise ConfigError(f"{name} {text!r} is not a moment; expected one such as 2025-01-02T00:00:00Z") from error
     if moment.tzinfo is None:
-        raise ConfigError(f"as_of {text!r} has no time zone; expected one such as {text}Z")
+        raise ConfigError(f"{name} {text!r} has no time zone; expected one such as {text}Z")
     return moment
 
 
 def runs_folder() -> str:
     """Return the folder below which steps write their results and reports."""
     return str(load_config().home / "runs")
+
+
+def _last_window_end(config: Config) -> datetime | None:
+    from pipelines.stores.published import Published
+
+    last = Published(config.home).find("features", config.dataset)
+    return None if last is None else FeatureSet(**last["features"]).snapshot.as_of
+
+
+def _moment(text: str, name: str) -> datetime:
+    moment = parse_as_of(text, name)
+    if moment is None:
+        raise ConfigError(f"{name} is empty; expected a moment such as 2025-01-02T00:00:00Z")
+    return moment
 
 
 def _json(reference: Any) -> Json:

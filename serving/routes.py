@@ -223,6 +223,12 @@ async def readyz(request: Request) -> Response:
     return _json({"ready": True, "release": live.bundle.model.version, "degraded": degradations(state, live)})
 
 
+@router.get("/v1/freshness", tags=["operate"], summary="Which feature views are up to date")
+def freshness(request: Request) -> Response:
+    """Return for each view when all of it was online, how long ago that may be, and whether it is longer ago."""
+    return _json({"views": _state(request).freshness.report()})
+
+
 @router.get("/v1/release", tags=["operate"], summary="The release that answers")
 async def release(request: Request) -> Response:
     """Return versions, metrics and state of the release; `version` is null, with the reason, when there is none."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.config import DEFAULT_HOME
 from pipelines.errors import ConfigError
+from pipelines.stores.freshness import POLICIES
 
 PREFIX = "TANDEM_SERVING__"
 
@@ -23,6 +24,7 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=1, le=65535)
     mlflow_uri: str = Field("http://127.0.0.1:5000", description="MLflow tracking server")
     feature_store_yaml: str = Field("", description="Feast yaml of the profile; empty: the embedded one below home")
+    freshness_file: Path = Field(POLICIES, description="YAML: how old the features of each view may be")
     alias: str = Field("champion", min_length=1, description="alias of `recommender` that is served")
     poll_seconds: float = Field(2.0, gt=0, description="pause between looks at the alias")
     retry_seconds: float = Field(30.0, gt=0, description="pause before a refused release is tried again")

@@ -9,10 +9,12 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pipelines.contracts import RECOMMENDER
+from pipelines.stores.freshness import read_policies
 from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, UNASSIGNED, Named, open_served
 from serving.bundle import Bundle
 from serving.event_log import EventLog
 from serving.feature_log import FeatureLog
+from serving.freshness import Freshness, ViewStore
 from serving.metrics import Metrics
 from serving.overlay import Overlay, recent_event
 from serving.releases import ReleaseSource, ReleaseWatcher
@@ -32,6 +34,7 @@ class State:
         self._open_store = open_store
         self.settings = settings
         self.metrics = Metrics()
+        self.freshness = Freshness(read_policies(settings.freshness_file), self.metrics)
         self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
         self.events = EventLog(open_served(settings.served_log, EVENT_LOG, home=settings.home))
         self.features = FeatureLog(
@@ -83,13 +86,17 @@ class State:
     def _open_users(self, bundle: Bundle) -> UserReader:
         dataset, settings = bundle.manifest.dataset, self.settings
         return UserReader(
-            lambda: self._open_store(settings, dataset),
+            lambda: self._fresh(self._open_store(settings, dataset)),
             self.overlay,
             dataset=dataset,
             knows_item=bundle.catalogue.rows.__contains__,
             history_length=bundle.manifest.history_length,
             retry_seconds=settings.store_retry_seconds,
         )
+
+    def _fresh(self, store: OnlineStore) -> OnlineStore:
+        # A store that does not know how old its rows are has nothing to enforce.
+        return self.freshness.over(store) if isinstance(store, ViewStore) else store
 
 
 def open_store(settings: Settings, dataset: str) -> OnlineStore:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from pipelines.stores.freshness import ExpiredFeaturesError
 from serving.overlay import Overlay
 from serving.recent import apply_events
 
@@ -114,6 +115,10 @@ class UserReader:
             if self._store is None:
                 self._store = self._open_store()
             features = self._store.online_user(user_id)
+        except ExpiredFeaturesError as error:  # of this user: the store answers, others are asked as before
+            _logger.debug("default features are used: %s", error)
+            self.failure = None
+            return None
         except Exception as error:  # whatever a store's driver raises, the request is answered
             self._closed_until = self._monotonic() + self._retry_seconds
             self.failure = f"{type(error).__name__}: {error}"

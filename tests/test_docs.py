@@ -153,9 +153,12 @@ def test_requests_shown_are_valid() -> None:
 def test_metrics_named_exist() -> None:
     from prometheus_client import generate_latest
 
+    from serving.freshness import Freshness
     from serving.metrics import Metrics
 
-    there = generate_latest(Metrics().registry).decode()
+    metrics = Metrics()
+    Freshness({}, metrics)
+    there = generate_latest(metrics.registry).decode()
     for page in PAGES:
         for name in re.findall(r"`(tandem_[a-z_]+)`", page.read_text()):
             assert re.search(rf"^# TYPE {name} ", there, flags=re.MULTILINE), name

@@ -51,6 +51,7 @@ def report(config: Config) -> Json:
         "dags": _part(lambda: _dags(config)),
         "champion": _part(lambda: _champion(config)),
         "serving": _part(lambda: _serving(config)),
+        "features": _part(lambda: _features(config)),
     }
 
 
@@ -96,6 +97,21 @@ def _serving(config: Config) -> Json:
     return ServingClient(config.serving_url, timeout_seconds=3).release()
 
 
+def _features(config: Config) -> Json:
+    from pipelines.stores.serving_client import ServingClient
+
+    return ServingClient(config.serving_url, timeout_seconds=3).freshness()
+
+
+def _features_line(views: Json) -> str:
+    """Say which views are stale."""
+    if "error" in views:
+        return str(views["error"])
+    stale = [f"{name} (up to date {view['audited_at'] or 'never'})" for name, view in views.items() if view["stale"]]
+    fresh = f"{len(views)} views up to date" if views else "none online yet"
+    return f"stale: {', '.join(stale)}; run materialize_features" if stale else fresh
+
+
 def _print(config: Config, state: Json) -> None:
     from rich.console import Console
 
@@ -118,3 +134,4 @@ def _print(config: Config, state: Json) -> None:
         value = state[part] or {}
         text = value.get("error") or value.get("reason") or (f"version {value['version']}" if value else "none yet")
         print(f"{part}: {text}")
+    print(f"features: {_features_line(state['features'])}")

@@ -18,6 +18,7 @@ STEPS = (
     "take_snapshot",
     "compute_features",
     "materialize_online",
+    "export_features",
     "build_training_set",
     "train_retrieval",
     "build_ranking_set",

@@ -29,7 +29,6 @@ EMBEDDED_YAML = REPOSITORY / "feature_repo" / "feature_store.embedded.yaml"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SERVING_SERVICE = "serving_user_v2"
 ITEM_SERVICE = "item_v1"
-READ_BACK_ROWS = 500
 PAGES_SECONDS = 5
 
 
@@ -76,12 +75,12 @@ class FeatureStore:
 
     def apply(self) -> None:
         """Bring the registry to what `feature_repo` declares; nothing changes when it is there already."""
-        from feature_repo.repository import declarations
-
         with _explained(
             "could not apply the feature declarations", "check the registry's address and run the step again"
         ):
             store = self._open({})
+            from feature_repo.repository import declarations
+
             with warnings.catch_warnings():
                 # Feast warns that its own offline stores are slow on on-demand views; ours is not.
                 warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
@@ -147,26 +146,54 @@ class FeatureStore:
         rows = pa.table({ITEM_ID: ids, EVENT_TIMESTAMP: stamps})
         return self.historical(rows, ITEM_SERVICE, features=features).drop_columns([EVENT_TIMESTAMP])
 
-    def materialize(self, features: FeatureSet) -> dict[str, int]:
-        """Bring the newest row of each entity, as of the snapshot, to the online store, and read them back.
+    def materialize(
+        self,
+        features: FeatureSet,
+        *,
+        since: datetime | None = None,
+        lookback: timedelta = timedelta(0),
+        clock: datetime | None = None,
+    ) -> dict[str, int]:
+        """Bring the newest row of each entity, as of the snapshot, to the online store, and audit what is there.
+
+        Args:
+            features: the feature tables and their versions.
+            since: where the window begins, such as the end of the last one; None is everything.
+            lookback: how much before that the window begins, so that rows that came late are written too.
+            clock: the present, to tell later how long ago this was; None is the snapshot's moment.
 
         Returns:
             Feature view -> entities online.
 
         Raises:
-            FeatureStoreError: Feast refused, or an entity is missing online or older there than offline.
+            FeatureStoreError: Feast refused, an entity cannot be brought online, or an event time went back.
         """
+        from pipelines.stores.materialization import materialize_view
+
         store = self._open(features.versions)
-        views = [store.get_feature_view(name) for name in features.versions]
-        until = features.snapshot.as_of
+        until, start = features.snapshot.as_of, since - lookback if since else None
+        num_online = {}
         with _explained("could not materialize", "check the online store's address and run the step again"):
-            # Feast reports progress on standard output, which belongs to the caller's JSON.
-            with contextlib.redirect_stdout(io.StringIO()):
-                store.materialize(EPOCH, until, feature_views=[view.name for view in views])
-            return {view.name: self._read_back(store, view, until) for view in views}
+            for name, version in features.versions.items():
+                # Feast reports progress on standard output, which belongs to the caller's JSON.
+                with contextlib.redirect_stdout(io.StringIO()):
+                    view = store.get_feature_view(name)
+                    audit = materialize_view(
+                        store, view, version=version, since=start, until=until, clock=clock or until
+                    )
+                num_online[name] = audit.num_entities
+        return num_online
 
     def online_user(self, user_id: str) -> dict[str, Any]:
-        """Return the user features of `serving_user_v2`, all None for an unknown user.
+        """Return the user features of the serving service, all None for an unknown user, however old they are.
+
+        Raises:
+            FeatureStoreError: the online store cannot be read.
+        """
+        return {name: value for _, row in self.online_user_views(user_id).values() for name, value in row.items()}
+
+    def online_user_views(self, user_id: str) -> dict[str, tuple[datetime | None, dict[str, Any]]]:
+        """Return for each view of the serving service a user's event time and features; None where there is no row.
 
         Raises:
             FeatureStoreError: the online store cannot be read.
@@ -175,14 +202,22 @@ class FeatureStore:
         from feast.protos.feast.types.Value_pb2 import Value
 
         key = EntityKey(join_keys=[USER_ID], entity_values=[Value(string_val=user_id)])
-        found: dict[str, Any] = {}
+        found: dict[str, tuple[datetime | None, dict[str, Any]]] = {}
         with _explained("could not read online features", "run `tandem materialize-online`"):
             online, config, views = self._serving
             for view, names in views:
-                _, values = online.online_read(config, view, [key], names)[0]
-                for name in names:
-                    found[name] = _python(values[name]) if values and name in values else None
+                at, values = online.online_read(config, view, [key], list(names))[0]
+                row = {name: _python(values[name]) if values and name in values else None for name in names}
+                found[view.name] = (at.replace(tzinfo=UTC) if at and at.tzinfo is None else at), row
         return found
+
+    def audited_at(self) -> dict[str, datetime | None]:
+        """Return for each view of the serving service when an audit found all of it online; None: never."""
+        from pipelines.stores.materialization import audited_at
+
+        with _explained("could not read when features were brought online", "run `tandem materialize-online`"):
+            online, config, views = self._serving
+            return {view.name: audited_at(online, config, view) for view, _ in views}
 
     @cached_property
     def _serving(self) -> tuple[Any, Any, list[tuple[Any, list[str]]]]:
@@ -194,30 +229,6 @@ class FeatureStore:
             for projection in service.feature_view_projections
         ]
         return store.provider.online_store, store.config, views
-
-    def _read_back(self, store: "feast.FeatureStore", view: Any, until: datetime) -> int:
-        """Count the entities of a view that are online and as new as offline; raise unless that is all of them."""
-        from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-
-        from pipelines.stores.columnar_engine import values_of
-
-        expected = self._latest(store, view, until).combine_chunks()
-        (key,) = [column.name for column in view.entity_columns]
-        online, first = store.provider.online_store, [view.features[0].name]
-        num_online = 0
-        for batch in expected.to_batches(max_chunksize=READ_BACK_ROWS):
-            keys = [EntityKey(join_keys=[key], entity_values=[value]) for value in values_of(batch.column(key))]
-            rows = online.online_read(store.config, view, keys, first)
-            stamps = batch.column(EVENT_TIMESTAMP).to_pylist()
-            pairs = zip(rows, stamps, strict=True)
-            # Online stores keep whole seconds.
-            num_online += sum(at is not None and at >= stamp.replace(microsecond=0) for (at, _), stamp in pairs)
-        if num_online != expected.num_rows:
-            raise FeatureStoreError(
-                f"{num_online} of {expected.num_rows} entities of {view.name!r} are online and as new as offline; "
-                "expected all. Run `tandem materialize-online` again"
-            )
-        return num_online
 
     def _latest(self, store: "feast.FeatureStore", view: Any, until: datetime) -> pa.Table:
         """Key and stamps of the newest row of each entity up to `until`."""
@@ -241,7 +252,6 @@ class FeatureStore:
 
     def _connect(self, versions: Mapping[str, int], *, registry_seconds: int | None = None) -> "feast.FeatureStore":
         import feast
-        from feast.repo_config import RepoConfig
 
         settings = read_profile(
             self._yaml,
@@ -256,7 +266,7 @@ class FeatureStore:
         settings["offline_store"] |= {"versions": dict(versions), **self._limits}
         self._folder.mkdir(parents=True, exist_ok=True)
         with _explained(f"could not open the feature store of {self._yaml}", "check the addresses in it"):
-            return feast.FeatureStore(config=RepoConfig(**settings))
+            return feast.FeatureStore(config=feast.RepoConfig(**settings))
 
 
 def read_profile(file: Path, values: Mapping[str, str]) -> dict[str, Any]:

@@ -24,6 +24,10 @@ class ServingClient:
         """Return the release that answers; `version` is None when there is none."""
         return self._ask("/v1/release")
 
+    def freshness(self) -> Json:
+        """Return view -> when it was brought up to date, and whether that is too long ago."""
+        return dict(self._ask("/v1/freshness")["views"])
+
     def recommend(self, user_id: str, *, count: int = 10, exclude: tuple[str, ...] = ()) -> Json:
         """Return recommendations for a user."""
         return self._ask("/v1/recommendations", {"user_id": user_id, "count": count, "exclude": list(exclude)})

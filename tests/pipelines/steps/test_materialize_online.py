@@ -2,17 +2,27 @@
 
 import sqlite3
 import threading
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from feast.infra.online_stores.sqlite import SqliteOnlineStore
 
 from pipelines.errors import FeatureStoreError
 from pipelines.steps.materialize_online import materialize_online
+from pipelines.stores.materialization import _Audit
+from pipelines.stores.online_rows import OnlineRows
 from pipelines.stores.sqlite_online_store import WalSqliteOnlineStore
 from tests.support.feature_data import AS_OF, START, Workspace, event, item, random_tables, user
+
+
+def change(home: Path, statement: str) -> None:
+    """Do what somebody else could do to the online store."""
+    connection = sqlite3.connect(home / "feast" / "online.db", isolation_level=None)
+    connection.execute(statement)
+    connection.close()
 
 
 def test_every_entity_is_online(tmp_path: Path) -> None:
@@ -57,30 +67,90 @@ def test_a_newer_snapshot_replaces_values(tmp_path: Path) -> None:
     assert workspace.store.online_user("u1")["recent_items"][-1] == "late"
 
 
-def test_rows_that_did_not_arrive_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_did_not_arrive_are_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path)
     features = workspace.compute(workspace.fill(random_tables(seed=23)))
-    write = WalSqliteOnlineStore.online_write_batch
+    write = WalSqliteOnlineStore.write_columns
+    lost = []
 
-    def losing_one(self: Any, config: Any, table: Any, data: list[Any], progress: Any) -> None:
-        write(self, config, table, data[1:], progress)
+    def losing_one(self: Any, config: Any, view: Any, rows: OnlineRows) -> None:
+        if len(rows) > 1:
+            lost.append(view.name)
+            rows = rows.where(np.arange(len(rows)) > 0)
+        write(self, config, view, rows)
 
-    monkeypatch.setattr(WalSqliteOnlineStore, "online_write_batch", losing_one)
-    with pytest.raises(FeatureStoreError, match="5 of 6 entities of 'user_activity' are online"):
-        materialize_online(features, store=workspace.store)
+    monkeypatch.setattr(WalSqliteOnlineStore, "write_columns", losing_one)
+    assert materialize_online(features, store=workspace.store).num_online["user_activity"] == 6
+    assert set(lost) == set(features.versions)
+
+    def losing_all(self: Any, config: Any, view: Any, rows: OnlineRows) -> None:
+        """Nothing arrives."""
+
+    monkeypatch.setattr(WalSqliteOnlineStore, "write_columns", losing_all)
+    newer = features.model_copy(update={"snapshot": features.snapshot.model_copy(update={"as_of": AS_OF})})
+    change(tmp_path, "DELETE FROM tiny_user_activity")
+    with pytest.raises(FeatureStoreError, match="6 of 6 entities of 'user_activity' are missing online"):
+        materialize_online(newer, store=workspace.store)
 
 
-def test_stale_rows_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_times_that_went_back_are_noticed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    features = workspace.compute(workspace.fill(random_tables(seed=24)))
-    read = SqliteOnlineStore.online_read
-
-    def yesterday(self: Any, *args: Any) -> Any:
-        return [(at and at - timedelta(days=1), values) for at, values in read(self, *args)]
-
-    monkeypatch.setattr(WalSqliteOnlineStore, "online_read", yesterday)
-    with pytest.raises(FeatureStoreError, match="as new as offline"):
+    features = materialize_online(workspace.compute(workspace.fill(random_tables(seed=24))), store=workspace.store)
+    pushed = AS_OF + timedelta(days=1)
+    change(tmp_path, f"UPDATE tiny_user_seen SET event_us = {int(pushed.timestamp() * 1_000_000)}")
+    materialize_online(features, store=workspace.store)
+    change(tmp_path, "UPDATE tiny_user_seen SET event_us = event_us - 1")
+    with pytest.raises(FeatureStoreError, match="6 of 6 entities of 'user_seen' are older online than when"):
         materialize_online(features, store=workspace.store)
+
+
+def test_an_unchanged_feature_set_is_not_written_again_and_changes_by_others_are_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = Workspace(tmp_path)
+    features = materialize_online(workspace.compute(workspace.fill(random_tables(seed=27))), store=workspace.store)
+    before = workspace.store.online_user("u1")
+    writes: Counter[str] = Counter()
+    write = WalSqliteOnlineStore.write_columns
+
+    def counted(self: Any, config: Any, view: Any, rows: OnlineRows) -> None:
+        writes[view.name] += len(rows)
+        write(self, config, view, rows)
+
+    monkeypatch.setattr(WalSqliteOnlineStore, "write_columns", counted)
+    assert materialize_online(features, store=workspace.store) == features
+    assert not writes
+    change(tmp_path, "UPDATE tiny_user_history SET value = x''")
+    change(tmp_path, "DELETE FROM tiny_user_taste")
+    with caplog.at_level("INFO"):
+        materialize_online(features, store=workspace.store)
+    assert writes == {"user_history": 6, "user_taste": 6}
+    assert workspace.store.online_user("u1") == before
+    assert "user_taste: 6 entities online" in caplog.text
+    assert "6 outside of the window repaired" in caplog.text
+    (tmp_path / "feast" / "online.db").unlink()
+    materialize_online(features, store=workspace.store)
+    assert workspace.store.online_user("u1") == before
+
+
+@pytest.mark.parametrize(("lookback", "num_repaired"), [(timedelta(days=3), 0), (timedelta(0), 1)])
+def test_rows_that_come_late_reach_the_online_store(
+    tmp_path: Path, lookback: timedelta, num_repaired: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition delivered before the last window's end is ingested after it: the lookback covers it."""
+    audits, repair = Counter(), _Audit._repair
+    monkeypatch.setattr(_Audit, "_repair", lambda self, rows: (audits.update([self._view.name]), repair(self, rows)))
+    workspace = Workspace(tmp_path)
+    tables = random_tables(seed=28)
+    ended = AS_OF - timedelta(days=1)
+    first = workspace.compute(workspace.fill(tables).model_copy(update={"as_of": ended}))
+    materialize_online(first, store=workspace.store)
+    late = event(991, "u1", "late", START, ingested_at=ended - timedelta(days=2))
+    snapshot = workspace.fill(tables | {"events": [*tables["events"], late]})
+    features = workspace.compute(snapshot)
+    materialize_online(features, store=workspace.store, since=ended, lookback=lookback)
+    assert "late" in workspace.store.online_user("u1")["seen_items"]
+    assert audits["user_seen"] == num_repaired
 
 
 def test_a_run_killed_while_feast_marked_a_view_can_be_repeated(
@@ -93,7 +163,7 @@ def test_a_run_killed_while_feast_marked_a_view_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(WalSqliteOnlineStore, "online_write_batch", killed)
+        patch.setattr(WalSqliteOnlineStore, "write_columns", killed)
         with pytest.raises(KeyboardInterrupt):
             materialize_online(features, store=workspace.store)
     assert materialize_online(features, store=workspace.store).num_online["user_seen"] == 6
@@ -107,7 +177,7 @@ def test_readers_never_wait_or_fail_while_rows_are_written(tmp_path: Path) -> No
 
     def read() -> None:
         store = workspace.store
-        while not done.is_set():
+        while not done.wait(0.002):  # a pause, or they would hold the interpreter nearly all the time
             try:
                 if store.online_user("u1") != expected:
                     problems.append("another value")

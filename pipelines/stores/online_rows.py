@@ -1,0 +1,203 @@
+"""Rows on their way to and from an online store, as columns of bytes, and what a store needs to take them so.
+
+Tandem's online stores take and give columns, without one Python object a cell, beside Feast's own rows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.errors import FeatureStoreError
+from pipelines.stores import online_encoding
+
+if TYPE_CHECKING:
+    from feast.feature_view import FeatureView
+    from feast.repo_config import RepoConfig
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOTHING = -(2**63)  # microseconds of an entity that has no row, and of a row that has no creation time
+BATCH_ROWS = 5_000
+BATCH_BYTES = 16 * 2**20
+Item = TypeVar("Item")
+FeastRow = tuple[Any, dict[str, Any], datetime, datetime | None]
+
+
+@dataclass(frozen=True)
+class OnlineRows:
+    """Rows of one feature view, at most one an entity.
+
+    Attributes:
+        keys: binary `[num_rows]`, serialized entity keys.
+        values: feature -> binary `[num_rows]`, serialized values; one without bytes has no value.
+        event_us: int64 `[num_rows]`, event times in microseconds since 1970.
+        created_us: int64 `[num_rows]`, creation times likewise, `NOTHING` where there is none.
+    """
+
+    keys: pa.BinaryArray
+    values: dict[str, pa.BinaryArray]
+    event_us: np.ndarray
+    created_us: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.keys)
+
+    def where(self, chosen: np.ndarray) -> "OnlineRows":
+        """Return the rows that a mask `[num_rows]` chooses."""
+        mask = pa.array(chosen)
+        values = {name: column.filter(mask) for name, column in self.values.items()}
+        return OnlineRows(self.keys.filter(mask), values, self.event_us[chosen], self.created_us[chosen])
+
+
+@runtime_checkable
+class ColumnStore(Protocol):
+    """An online store that takes and gives columns, and whose event times only move forward."""
+
+    def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
+        """Write the rows that are not older than what is there; all of them or, after an error, a part."""
+
+    def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
+        """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
+
+    def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
+        """Keep a note about a view beside its rows; it goes when they go."""
+
+    def remembered(self, config: "RepoConfig", view: "FeatureView") -> str | None:
+        """Return the note kept last about a view."""
+
+
+def encoded(config: "RepoConfig", view: "FeatureView", batch: pa.RecordBatch) -> OnlineRows:
+    """Return rows of the offline store in online form, values by the types that the view declares.
+
+    Raises:
+        FeatureStoreError: a key is null, or a type cannot go online.
+    """
+    from feast.types import from_feast_to_pyarrow_type
+
+    version = config.entity_key_serialization_version
+    if version != online_encoding.KEY_VERSION:
+        raise FeatureStoreError(
+            f"entity_key_serialization_version is {version}; expected {online_encoding.KEY_VERSION}. Set it in the yaml"
+        )
+    keys = [(field.name, _cast(batch, field.name, field.dtype.to_value_type())) for field in view.entity_columns]
+    values = {
+        field.name: online_encoding.values(_declared(batch.column(field.name), from_feast_to_pyarrow_type(field.dtype)))
+        for field in view.features
+    }
+    created = view.batch_source.created_timestamp_column
+    return OnlineRows(
+        keys=online_encoding.entity_keys(keys),
+        values=values,
+        event_us=microseconds(batch.column(view.batch_source.timestamp_field)),
+        created_us=microseconds(batch.column(created)) if created else np.full(batch.num_rows, NOTHING),
+    )
+
+
+def from_feast(config: "RepoConfig", data: Sequence[FeastRow]) -> OnlineRows:
+    """Return Feast's rows as columns; of several of one entity the newest is kept, the later one of equal ones.
+
+    A feature that a row lacks has no value.
+    """
+    from feast.infra.key_encoding_utils import serialize_entity_key
+
+    version = config.entity_key_serialization_version
+    newest: dict[bytes, tuple[int, FeastRow]] = {}
+    for row in data:
+        key, at = serialize_entity_key(row[0], entity_key_serialization_version=version), _microseconds(row[2])
+        if key not in newest or at >= newest[key][0]:
+            newest[key] = at, row
+    rows = [row for _, row in newest.values()]
+    names = list(dict.fromkeys(name for row in rows for name in row[1]))
+    return OnlineRows(
+        keys=pa.array(list(newest), pa.binary()),
+        values={
+            name: pa.array([row[1][name].SerializeToString() if name in row[1] else b"" for row in rows], pa.binary())
+            for name in names
+        },
+        event_us=np.array([at for at, _ in newest.values()], np.int64),
+        created_us=np.array([NOTHING if row[3] is None else _microseconds(row[3]) for row in rows], np.int64),
+    )
+
+
+def from_cells(view: "FeatureView", keys: pa.BinaryArray, cells: Sequence[tuple[bytes, str, bytes, int]]) -> OnlineRows:
+    """Return cells (key, feature, value, event time in microseconds), in any order, as the rows of `keys`."""
+    columns = zip(*cells, strict=True) if cells else ((), (), (), ())
+    kinds = (pa.binary(), pa.string(), pa.binary(), pa.int64())
+    cell_keys, features, found, us = (pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True))
+    row = pc.index_in(cell_keys, keys).to_numpy(zero_copy_only=False)
+    event_us, values = np.full(len(keys), 2**63 - 1 if view.features else NOTHING), {}
+    for field in view.features:
+        cell = np.flatnonzero(pc.equal(features, field.name).to_numpy(zero_copy_only=False))
+        place = np.full(len(keys), -1)
+        place[row[cell]] = cell
+        at = pa.array(place, mask=place < 0)
+        values[field.name] = found.take(at).fill_null(b"")
+        event_us = np.minimum(event_us, us.take(at).fill_null(NOTHING).to_numpy(zero_copy_only=False))
+    return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
+
+
+def moment(us: int) -> datetime:
+    """Return microseconds since 1970 as a moment in UTC."""
+    found: datetime = np.datetime64(us, "us").astype(datetime).replace(tzinfo=UTC)
+    return found
+
+
+def microseconds(column: pa.Array) -> np.ndarray:
+    """Return a column of moments as microseconds since 1970, `NOTHING` for a null."""
+    numbers = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
+    found: np.ndarray = numbers.fill_null(NOTHING).to_numpy(zero_copy_only=False)
+    return found
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield items while a thread makes the next one."""
+    nothing: Any = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        coming = thread.submit(next, items, nothing)
+        while (item := coming.result()) is not nothing:
+            coming = thread.submit(next, items, nothing)
+            yield item
+
+
+def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Join and cut record batches into ones of bounded rows and bytes: rows of list features can be long."""
+    waiting: list[pa.RecordBatch] = []
+    for part in parts:
+        waiting.append(part)
+        num_rows, num_bytes = sum(batch.num_rows for batch in waiting), sum(batch.nbytes for batch in waiting)
+        if num_rows >= BATCH_ROWS or num_bytes >= BATCH_BYTES:
+            yield from _cut(waiting)
+            waiting = []
+    if waiting:
+        yield from _cut(waiting)
+
+
+def _cut(parts: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for whole in pa.Table.from_batches(parts).combine_chunks().to_batches():
+        if whole.num_rows:
+            size = max(1, min(BATCH_ROWS, BATCH_BYTES * whole.num_rows // max(1, whole.nbytes)))
+            yield from (whole.slice(start, size) for start in range(0, whole.num_rows, size))
+
+
+def _cast(batch: pa.RecordBatch, name: str, kind: Any) -> pa.Array:
+    from feast.type_map import feast_value_type_to_pa
+
+    return _declared(batch.column(name), feast_value_type_to_pa(kind))
+
+
+def _declared(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    # Moments keep their own unit: they are cut to whole seconds where they are encoded.
+    if column.type == kind or pa.types.is_timestamp(kind):
+        return column
+    return column.cast(kind)
+
+
+def _microseconds(at: datetime) -> int:
+    span = (at.replace(tzinfo=UTC) if at.tzinfo is None else at) - EPOCH
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds

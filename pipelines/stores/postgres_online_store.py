@@ -1,0 +1,228 @@
+"""An online store in PostgreSQL: Feast's table, filled through binary `COPY`, and never going back in time.
+
+Feast's own store upserts whatever comes, a cell at a time, so materializing an older window replaces newer values;
+it also needs psycopg's pool. Here a batch is copied into a temporary table and upserted by one guarded statement. The
+table is Feast's: Feast's own PostgreSQL store can read it.
+"""
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.repo_config import FeastConfigBaseModel
+from pydantic import StrictStr
+
+from pipelines.stores.online_encoding import fixed, join, lengths_of
+from pipelines.stores.online_rows import NOTHING, FeastRow, OnlineRows, from_cells, from_feast, microseconds
+
+if TYPE_CHECKING:
+    from feast.feature_view import FeatureView
+    from feast.repo_config import RepoConfig
+    from psycopg.sql import Composed
+
+NOTES = "tandem_notes"
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01
+
+
+class ForwardPostgresOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """Settings of the store in the Feast yaml.
+
+    Attributes:
+        url: where the database is, such as `postgresql://user:password@host:5432/feast`.
+    """
+
+    type: Literal["pipelines.stores.postgres_online_store.ForwardPostgresOnlineStore"] = (
+        "pipelines.stores.postgres_online_store.ForwardPostgresOnlineStore"
+    )
+    url: StrictStr
+
+
+class ForwardPostgresOnlineStore(OnlineStore):  # type: ignore[misc]
+    """PostgreSQL; a row is replaced only by one that is not older."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._opened: Any = None
+        self._lock = threading.Lock()
+
+    def update(
+        self,
+        config: "RepoConfig",
+        tables_to_delete: Sequence["FeatureView"],
+        tables_to_keep: Sequence["FeatureView"],
+        entities_to_delete: Sequence[Any],
+        entities_to_keep: Sequence[Any],
+        partial: bool,
+    ) -> None:
+        """Create the tables of the views that are kept, with Feast's columns and one index, the primary key."""
+        from psycopg import sql
+
+        with self._transaction(config) as cursor:
+            cursor.execute(_sql("CREATE TABLE IF NOT EXISTS {} (name TEXT PRIMARY KEY, note TEXT NOT NULL)", NOTES))
+            for view in tables_to_delete:
+                cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(_table(config, view)))
+                cursor.execute(_sql("DELETE FROM {} WHERE name = %s", NOTES), (_name(config, view),))
+            for view in tables_to_keep:
+                create = """
+                    CREATE TABLE IF NOT EXISTS {} (
+                        entity_key BYTEA, feature_name TEXT, value BYTEA, value_text TEXT, vector_value BYTEA,
+                        event_ts TIMESTAMPTZ, created_ts TIMESTAMPTZ, PRIMARY KEY (entity_key, feature_name)
+                    )
+                """
+                cursor.execute(sql.SQL(create).format(_table(config, view)))
+
+    def teardown(self, config: "RepoConfig", tables: Sequence["FeatureView"], entities: Sequence[Any]) -> None:
+        """Drop the views' tables."""
+        self.update(config, tables, [], entities, [], False)
+
+    def online_write_batch(
+        self,
+        config: "RepoConfig",
+        table: "FeatureView",
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write Feast's rows; those older than what is there are left out."""
+        self.write_columns(config, table, from_feast(config, data))
+        if progress:
+            progress(len(data))
+
+    def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
+        """Write rows in one transaction; those older than what is there are left out."""
+        from psycopg import sql
+
+        names = list(rows.values)
+        if not names or not len(rows):
+            return
+        columns = [sql.Identifier(f"value_{n}") for n in range(len(names))]
+        definitions = sql.SQL(", ").join(sql.SQL("{} BYTEA").format(column) for column in columns)
+        stage = sql.Identifier(f"stage_{len(names)}")
+        create = """
+            CREATE TEMP TABLE IF NOT EXISTS {} (key BYTEA, event_at TIMESTAMPTZ, created_at TIMESTAMPTZ, {})
+            ON COMMIT DELETE ROWS
+        """
+        # In order of key: two writers lock rows in one order, and neighbours share pages.
+        upsert = """
+            INSERT INTO {table} AS online (entity_key, feature_name, value, event_ts, created_ts)
+            SELECT key, cell.name, cell.value, event_at, created_at
+            FROM (SELECT * FROM {stage} ORDER BY key) AS row CROSS JOIN LATERAL (VALUES {cells}) AS cell (name, value)
+            ON CONFLICT (entity_key, feature_name) DO UPDATE SET
+                value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts
+            WHERE excluded.event_ts >= online.event_ts
+        """
+        cells = sql.SQL(", ").join(sql.SQL("(%s::text, {})").format(column) for column in columns)
+        with self._transaction(config) as cursor:
+            cursor.execute(sql.SQL(create).format(stage, definitions))
+            with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(stage)) as copy:
+                copy.write(_copied(rows))
+            cursor.execute(sql.SQL(upsert).format(table=_table(config, view), stage=stage, cells=cells), names)
+
+    def online_read(
+        self,
+        config: "RepoConfig",
+        table: "FeatureView",
+        entity_keys: list[Any],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Any] | None]]:
+        """Return event time and values of each entity, None and None for one that has no row."""
+        from feast.infra.key_encoding_utils import serialize_entity_key
+        from feast.protos.feast.types.Value_pb2 import Value
+
+        version = config.entity_key_serialization_version
+        keys = [serialize_entity_key(key, entity_key_serialization_version=version) for key in entity_keys]
+        found: dict[bytes, tuple[datetime, dict[str, Any]]] = {}
+        for key, name, value, at in self._cells(config, table, keys, requested_features):
+            found.setdefault(key, (at, {}))[1][name] = Value.FromString(value)
+        return [found.get(key, (None, None)) for key in keys]
+
+    def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
+        """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
+        cells = self._cells(config, view, keys.to_pylist(), [field.name for field in view.features])
+        at = microseconds(pa.array([cell[3] for cell in cells], pa.timestamp("us", "UTC"))).tolist()
+        return from_cells(view, keys, [(*cell[:3], us) for cell, us in zip(cells, at, strict=True)])
+
+    def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
+        """Keep a note about a view beside its rows."""
+        text = "INSERT INTO {} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET note = excluded.note"
+        with self._transaction(config) as cursor:
+            cursor.execute(_sql(text, NOTES), (_name(config, view), note))
+
+    def remembered(self, config: "RepoConfig", view: "FeatureView") -> str | None:
+        """Return the note kept last about a view."""
+        with self._transaction(config) as cursor:
+            cursor.execute(_sql("SELECT note FROM {} WHERE name = %s", NOTES), (_name(config, view),))
+            row = cursor.fetchone()
+        return None if row is None else str(row[0])
+
+    def _cells(
+        self, config: "RepoConfig", view: "FeatureView", keys: list[bytes], names: list[str] | None
+    ) -> list[tuple[bytes, str, bytes, datetime]]:
+        from psycopg import sql
+
+        query = "SELECT entity_key, feature_name, value, event_ts FROM {} WHERE entity_key = ANY(%b)"
+        chosen, parameters = (" AND feature_name = ANY(%b)", (keys, names)) if names else ("", (keys,))
+        with self._transaction(config) as cursor:
+            cursor.execute(sql.SQL(query + chosen).format(_table(config, view)), parameters, binary=True)
+            cells: list[tuple[bytes, str, bytes, datetime]] = cursor.fetchall()
+        return cells
+
+    @contextlib.contextmanager
+    def _transaction(self, config: "RepoConfig") -> Iterator[Any]:
+        """A cursor on the one connection, which is opened anew after it broke; threads take turns."""
+        import psycopg
+
+        with self._lock:
+            if self._opened is None or self._opened.closed:
+                self._opened = psycopg.connect(config.online_store.url, autocommit=True)
+                weakref.finalize(self, self._opened.close)
+            with self._opened.transaction(), self._opened.cursor() as cursor:
+                yield cursor
+
+
+def _copied(rows: OnlineRows) -> bytes:
+    """Rows in the format of binary COPY: https://www.postgresql.org/docs/current/sql-copy.html."""
+    parts: list[bytes | pa.BinaryArray] = [(3 + len(rows.values)).to_bytes(2, "big")]
+    parts += [*_field(rows.keys), _stamps(rows.event_us), _stamps(rows.created_us)]
+    for column in rows.values.values():
+        parts += _field(column)
+    body = join(parts, len(rows))
+    offsets = np.frombuffer(body.buffers()[1], np.int32)
+    return b"".join([_COPY_HEAD, memoryview(body.buffers()[2])[offsets[0] : offsets[len(rows)]], _COPY_END])
+
+
+def _field(column: pa.BinaryArray) -> list[pa.BinaryArray]:
+    return [fixed(lengths_of(column).astype(">i4").view(np.uint8).reshape(-1, 4)), column]
+
+
+def _stamps(us: np.ndarray) -> pa.BinaryArray:
+    """Moments as fields; one that is `NOTHING` as a null."""
+    numbers = fixed((us - _POSTGRES_EPOCH_US).astype(">i8").view(np.uint8).reshape(-1, 8))
+    given = join([b"\0\0\0\x08", numbers], len(us))
+    return pc.if_else(pa.array(us == NOTHING), pa.scalar(_NULL, pa.binary()), given)
+
+
+def _name(config: "RepoConfig", view: "FeatureView") -> str:
+    return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
+
+
+def _table(config: "RepoConfig", view: "FeatureView") -> Any:
+    from psycopg import sql
+
+    return sql.Identifier(_name(config, view))
+
+
+def _sql(text: Any, *names: str) -> "Composed":
+    from psycopg import sql
+
+    return sql.SQL(text).format(*(sql.Identifier(name) for name in names))

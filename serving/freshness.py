@@ -1,0 +1,118 @@
+"""Freshness where serving reads features: expired rows are not used, ages and up-to-dateness are metrics."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, runtime_checkable
+
+from prometheus_client import Counter, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from pipelines.stores.freshness import ViewFreshness, expired, readable, stale
+from serving.metrics import Metrics
+
+AGE_BUCKETS = (60, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
+_logger = logging.getLogger(__name__)
+_ANY_AGE = ViewFreshness()
+
+
+@runtime_checkable
+class ViewStore(Protocol):
+    """An online store that says how old its rows are."""
+
+    def online_user_views(self, user_id: str) -> Mapping[str, tuple[datetime | None, Mapping[str, Any]]]:
+        """Return view -> event time, and feature -> value."""
+
+    def audited_at(self) -> Mapping[str, datetime | None]:
+        """Return view -> when all of it was online and up to date."""
+
+
+class Freshness:
+    """The policies of the views, and their metrics."""
+
+    def __init__(self, policies: Mapping[str, ViewFreshness], metrics: Metrics) -> None:
+        """Register the metrics."""
+        self.policies = policies
+        registry = metrics.registry
+        self.ages = Histogram(
+            "tandem_feature_age_seconds", "Age of feature rows read", ["view"], buckets=AGE_BUCKETS, registry=registry
+        )
+        self.expired = Counter(
+            "tandem_features_expired", "Rows read that were too old", ["view", "policy"], registry=registry
+        )
+        self._views = _UpToDate(policies)
+        registry.register(self._views)
+
+    def report(self, now: datetime | None = None) -> dict[str, dict[str, Any]]:
+        """Return view -> when it was up to date, its objective in seconds, and whether it is stale."""
+        audited = self._views.audited()
+        late = stale(audited, self.policies, now or datetime.now(UTC))
+        return {
+            view: {
+                "audited_at": None if at is None else at.isoformat(),
+                "objective_seconds": self.policies.get(view, _ANY_AGE).objective_seconds,
+                "stale": view in late,
+            }
+            for view, at in audited.items()
+        }
+
+    def over(self, store: ViewStore, now: Callable[[], float] = time.time) -> "FreshStore":
+        """Return the store with the policies enforced; its views' states are the metrics from now on."""
+        self._views.store = store
+        return FreshStore(store, self, now)
+
+
+class FreshStore:
+    """Reads users, without what has expired."""
+
+    def __init__(self, store: ViewStore, freshness: Freshness, now: Callable[[], float]) -> None:
+        """Enforce policies over `store`; `now` is the clock, in seconds since 1970."""
+        self._store, self._freshness, self._now = store, freshness, now
+
+    def online_user(self, user_id: str) -> Mapping[str, Any]:
+        """Return feature -> value of a user.
+
+        Raises:
+            ExpiredFeaturesError: a view has expired whose policy is `fail`.
+        """
+        features: dict[str, Any] = {}
+        for view, (at, values) in self._store.online_user_views(user_id).items():
+            policy = self._freshness.policies.get(view, _ANY_AGE)
+            age = None if at is None else max(0.0, self._now() - at.timestamp())
+            if age is not None:
+                self._freshness.ages.labels(view).observe(age)
+            if expired(age, policy):
+                self._freshness.expired.labels(view, policy.when_expired).inc()
+            features |= readable(view, values, age, policy)
+        return features
+
+
+class _UpToDate(Collector):
+    """When each view was last brought up to date, and its objective; read from the store when metrics are."""
+
+    store: ViewStore | None = None
+
+    def __init__(self, policies: Mapping[str, ViewFreshness]) -> None:
+        self._policies = policies
+
+    def collect(self) -> Iterator[Metric]:
+        audited = GaugeMetricFamily(
+            "tandem_view_audited_timestamp_seconds", "When all of a view was online and up to date", labels=["view"]
+        )
+        for view, at in self.audited().items():
+            audited.add_metric([view], 0.0 if at is None else at.timestamp())
+        objective = GaugeMetricFamily("tandem_view_objective_seconds", "How long ago that may be", labels=["view"])
+        for view, policy in self._policies.items():
+            if policy.objective_seconds is not None:
+                objective.add_metric([view], policy.objective_seconds)
+        yield from (audited, objective)
+
+    def audited(self) -> Mapping[str, datetime | None]:
+        """Return view -> when it was up to date; nothing when the store cannot be asked."""
+        try:
+            return {} if self.store is None else self.store.audited_at()
+        except Exception as error:  # whatever a store's driver raises, the other metrics are answered
+            _logger.warning("when views were brought up to date cannot be read: %s", error)
+            return {}

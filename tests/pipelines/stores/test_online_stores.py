@@ -1,0 +1,137 @@
+"""The online-store contract on SQLite, PostgreSQL and Redis, and what is particular to each."""
+
+import importlib.util
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import psycopg
+import pytest
+import redis
+from feast import FeatureStore
+from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pipelines.errors import FeatureStoreError
+from pipelines.stores.online_encoding import timestamps
+from tests.contracts.online_store import NOON, TICK, USER, OnlineStoreContract, OpenStore, entity, opened, view
+from tests.support.servers import no_postgres, no_redis, postgres_database, redis_server
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    if reason := no_redis():
+        pytest.skip(f"online store in Redis is not tested: {reason}")
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    if reason := no_postgres():
+        pytest.skip(f"online store in PostgreSQL is not tested: {reason}")
+    with postgres_database() as url:
+        yield url
+
+
+class TestSqlite(OnlineStoreContract):
+    feasts_own = "sqlite"
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> dict[str, Any]:
+        path = str(tmp_path / "online.db")
+        return {"type": "pipelines.stores.sqlite_online_store.WalSqliteOnlineStore", "path": path}
+
+    def test_a_table_that_feast_made_is_taken_over(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        feasts = opened(tmp_path, settings | {"type": "sqlite"})
+        feasts.apply([USER, view()])
+        rows = [(entity("u1"), {"num": Value(int64_val=1)}, NOON, None)]
+        feasts.provider.online_store.online_write_batch(feasts.config, view(), rows, None)
+        ours = opened(tmp_path / "ours", settings)
+        ours.apply([USER, view()])
+        store = OpenStore(ours, ours.get_feature_view("activity"))
+        store.write(("u1", 2, NOON - TICK * 1_000_000))
+        assert store.numbers("u1") == [1]
+        store.write(("u1", 2, NOON))
+        assert store.numbers("u1") == [2]
+        with sqlite3.connect(settings["path"]) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+
+
+class TestRedis(OnlineStoreContract):
+    feasts_own = "redis"
+
+    @pytest.fixture
+    def settings(self, redis_port: int) -> Iterator[dict[str, Any]]:
+        yield {
+            "type": "pipelines.stores.redis_online_store.ForwardRedisOnlineStore",
+            "connection_string": f"127.0.0.1:{redis_port}",
+        }
+        redis.Redis(port=redis_port).flushall()
+
+    def test_a_server_that_forgot_the_script_gets_it_again(self, store: OpenStore) -> None:
+        store.write(("u1", 1, NOON))
+        store.online._get_client(store.config.online_store).script_flush()
+        store.write(("u1", 2, NOON))
+        assert store.numbers("u1") == [2]
+
+    def test_event_times_are_feasts_own_bytes(self) -> None:
+        numbers = [0, 1, 1_700_000_000_000_000, 1_700_000_000_123_456, -1, -5_000_000]
+        expected = []
+        for number in numbers:
+            stamp = Timestamp()
+            stamp.FromMicroseconds(number)
+            expected.append(stamp.SerializeToString())
+        assert timestamps(np.array(numbers)).to_pylist() == expected
+
+    def test_an_error_of_the_server_is_raised_and_the_connection_stays_usable(self, store: OpenStore) -> None:
+        client = store.online._get_client(store.config.online_store)
+        key = store.read("u1").keys[0].as_py() + b"contract"
+        client.set(key, "a string, no hash")
+        with pytest.raises(Exception, match="WRONGTYPE"):
+            store.write(("u0", 1, NOON), ("u1", 1, NOON), ("u2", 1, NOON))
+        assert store.numbers("u0", "u2") == [1, 1]
+
+    def test_rows_expire_when_asked(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        feast = opened(tmp_path, settings | {"key_ttl_seconds": 1_000})
+        feast.apply([USER, view()])
+        store = OpenStore(feast, feast.get_feature_view("activity"))
+        store.write(("u1", 1, NOON))
+        (key,) = store.online._get_client(feast.config.online_store).keys()
+        assert 0 < store.online._get_client(feast.config.online_store).ttl(key) <= 1_000
+
+    def test_a_cluster_is_refused(self, store: OpenStore) -> None:
+        store.config.online_store.redis_type = "redis_cluster"
+        with pytest.raises(FeatureStoreError, match="redis_cluster; expected redis"):
+            store.write(("u1", 1, NOON))
+
+
+class TestPostgres(OnlineStoreContract):
+    @pytest.fixture
+    def settings(self, postgres_url: str) -> Iterator[dict[str, Any]]:
+        yield {"type": "pipelines.stores.postgres_online_store.ForwardPostgresOnlineStore", "url": postgres_url}
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+    def feasts_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        if importlib.util.find_spec("psycopg_pool") is None:
+            pytest.skip("Feast's own PostgreSQL store is not tested: psycopg_pool is not installed")
+        parts = urlsplit(settings["url"])
+        place = {"host": parts.hostname, "port": parts.port, "database": parts.path[1:], "user": parts.username}
+        return {"type": "postgres", "db_schema": "public", "password": "unused", "sslmode": "disable", **place}
+
+    def close(self, feast: FeatureStore) -> None:
+        feast.provider.online_store._conn.close()
+
+    def test_a_broken_connection_is_opened_anew(self, store: OpenStore, postgres_url: str) -> None:
+        store.write(("u1", 1, NOON))
+        pid = store.online._opened.info.backend_pid
+        with psycopg.connect(postgres_url) as connection:
+            connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        with pytest.raises(psycopg.OperationalError):
+            store.numbers("u1")
+        assert store.numbers("u1") == [1]
