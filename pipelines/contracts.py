@@ -185,6 +185,9 @@ class ParityReport(Ref):
     as_of: UtcDatetime
     num_compared: int
     num_waiting: int = Field(description="newer requests, whose events are not all in the lake yet")
+    num_ambiguous: int = Field(
+        description="compared ones with several events too new to tell which had arrived: features of events not told"
+    )
     features: tuple[ParityFeature, ...]
     uri: str = Field(description="folder with report.json and report.html")
 

@@ -25,6 +25,7 @@ VIEWS = (USER_ACTIVITY, USER_HISTORY, USER_TASTE, USER_PROFILE)
 USER_FEATURES = {name: kind for view in VIEWS for name, kind in view.features.items()}
 CONTEXT = {"hour": pa.int64(), "weekday": pa.int64(), "days_since_last_event": pa.float32()}
 HISTORY = "recent_items"
+OF_EVENTS = {*USER_ACTIVITY.features, *USER_HISTORY.features, "days_since_last_event"}
 DAY = 86_400_000_000
 _MOMENTS = ("read_at", "request_timestamp", "stored_until")
 
@@ -38,12 +39,13 @@ def compare(
     features: FeatureConfig,
     delay_seconds: float,
     scratch: Path,
-) -> tuple[ParityFeature, ...]:
-    """Return for each feature for how many requests it differs, with an example.
+) -> tuple[tuple[ParityFeature, ...], int]:
+    """Return for each feature for how many requests it differs, with an example; and how many could not be told.
 
     A value is right that was right at the request's moment, or at any moment up to `lag_seconds` before: a newer event
-    may not have reached the process yet. Taste, which is known a day at a time and only materialized, may also be that
-    of the last event that the stored features held, with or without that event's day.
+    may not have reached the process yet. With more than one such event, features of events are not compared. Taste,
+    which is known a day at a time and only materialized, may also be that of the last event that the stored features
+    held, with or without that event's day.
 
     Args:
         records: logged requests.
@@ -55,13 +57,14 @@ def compare(
         scratch: folder to which DuckDB spills.
     """
     if not records:
-        return ()
+        return (), 0
     connection = connect(features, scratch)
     connection.register("used", _used(records))
     until = max(datetime.fromisoformat(record["read_at"]) for record in records) + timedelta(microseconds=1)
     _compute(connection, lake, versions, until, features, delay_seconds)
     _candidates(connection, round(config.lag_seconds * 1_000_000))
-    return tuple(_feature(connection, name, records) for name in (*USER_FEATURES, *CONTEXT))
+    ((num_ambiguous,),) = connection.execute("SELECT count(*) FROM ambiguous").fetchall()
+    return tuple(_feature(connection, name, records) for name in (*USER_FEATURES, *CONTEXT)), num_ambiguous
 
 
 def _used(records: Sequence[Record]) -> pa.Table:
@@ -120,6 +123,13 @@ def _candidates(connection: Any, lag: int) -> None:
         UNION
         SELECT row, user_id, request_timestamp, unnest([{stored}, {midnight}]), true FROM used
     """)
+    # Which of several events on their way had arrived cannot be told: they may come from several processes.
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE ambiguous AS
+        SELECT row FROM used JOIN now_{USER_ACTIVITY.name} now ON used.user_id = now.user_id
+        AND event_timestamp > read_at - to_microseconds({lag}) AND event_timestamp <= read_at
+        GROUP BY row HAVING count(*) > 1
+    """)
     joins = " ".join(
         f"ASOF LEFT JOIN now_{view.name} {view.name} "
         f"ON m.user_id = {view.name}.user_id AND m.moment >= {view.name}.event_timestamp"
@@ -136,15 +146,23 @@ def _candidates(connection: Any, lag: int) -> None:
     connection.register("offline", table)
 
 
+def _value(side: str, name: str) -> str:
+    """SQL of a feature as the models read it: no more history than they do, and an empty list as none."""
+    kind = (USER_FEATURES | CONTEXT)[name]
+    value = f"{side}.{name}" + ("[-used.history_length:]" if name == HISTORY else "")
+    return f"CASE WHEN len({value}) > 0 THEN {value} END" if pa.types.is_list(kind) else value
+
+
 def _feature(connection: Any, name: str, records: Sequence[Record]) -> ParityFeature:
     """Count the requests for which no moment gives the value that was used."""
-    last = "[-used.history_length:]" if name == HISTORY else ""
+    used, offline = (_value(side, name) for side in ("used", "offline"))
     stored = "true" if name in USER_TASTE.features else "NOT is_stored"
+    told = "row NOT IN (FROM ambiguous)" if name in OF_EVENTS else "true"
     rows = connection.execute(f"""
-        SELECT row, any_value(used.{name}{last})::VARCHAR, arg_max(offline.{name}{last}::VARCHAR, offline.moment)
+        SELECT row, any_value({used})::VARCHAR, arg_max(({offline})::VARCHAR, offline.moment)
         FROM used JOIN offline USING (row)
-        WHERE {stored} GROUP BY row
-        HAVING NOT bool_or(used.{name}{last} IS NOT DISTINCT FROM offline.{name}{last}) ORDER BY row
+        WHERE {stored} AND {told} GROUP BY row
+        HAVING NOT bool_or({used} IS NOT DISTINCT FROM {offline}) ORDER BY row
     """).fetchall()
     example = ""
     if rows:

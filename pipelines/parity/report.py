@@ -31,5 +31,6 @@ def write_page(file: Path, report: ParityReport) -> None:
         f"<h1>Features served against features offline: {escape(report.dataset)}</h1>"
         f"<p>{report.num_compared:,} requests compared, each as of its own moment.</p>"
         f'<p class="note">{report.num_waiting:,} newer ones wait until their events are in the lake.</p>'
-        f"<table><tr>{head}</tr>{rows}</table></html>"
+        f'<p class="note">{report.num_ambiguous:,} had several events within the lag, so features of events are not '
+        f"compared for them.</p><table><tr>{head}</tr>{rows}</table></html>"
     )

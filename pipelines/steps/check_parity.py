@@ -55,7 +55,7 @@ def check_parity(
     """
     chosen = choose_requests(dataset, requests=requests, events=events, config=config, seed=seed, as_of=as_of)
     versions = {table: lake.version(table) for table in (EVENTS, ITEMS, USERS)}
-    found = compare(
+    found, num_ambiguous = compare(
         chosen.records, lake=lake, versions=versions, config=config, features=features, delay_seconds=delay_seconds,
         scratch=scratch,
     )  # fmt: skip
@@ -64,6 +64,7 @@ def check_parity(
         as_of=as_of,
         num_compared=len(chosen.records),
         num_waiting=chosen.num_waiting,
+        num_ambiguous=num_ambiguous,
         features=found,
         uri="",
     )

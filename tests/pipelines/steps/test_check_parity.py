@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines.config import ParityConfig
 from pipelines.contracts import ParityReport
+from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.errors import ParityError
 from pipelines.features.compute import connect, raw_table, run
 from pipelines.features.transforms import RawTables, feature_tables
@@ -49,7 +51,8 @@ class World:
         # Raw rows that come to be known later would be skew: no store has them yet.
         latest = AS_OF - timedelta(seconds=DELAY)
         known = [e for e in tables["events"] if e["ingested_at"] < latest]  # type: ignore[operator]
-        self.workspace.fill(tables | {"events": [*known, *self.served]})
+        self.lake_events = [*known, *self.served]
+        self.workspace.fill(tables | {"events": self.lake_events})
         self.stored = self._stored(AS_OF)
         self.requests = ServedFiles(folder / "serving" / "requests", stamp=stamp_nothing, durable=False)
         self.events = ServedFiles(folder / "serving" / "events")
@@ -183,6 +186,20 @@ def test_an_event_may_be_as_late_as_the_goal_and_no_later(world: World) -> None:
     assert different(world.check(late, lag_seconds=0.5))["user_num_events"] > 50
     lost = [world.answer(user, at + timedelta(seconds=5), blind_seconds=7) for user, at in after]
     assert different(world.check(lost))["recent_items"] > 50
+
+
+def test_several_events_on_their_way_cannot_be_told_apart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process has its own newest event already, and not yet the one that another took in a moment before."""
+    moments = [AS_OF + timedelta(days=2, hours=1, seconds=n) for n in range(2)]
+    pair = [event(900 + n, "u1", f"i{n}", at, source_partition="served:x:tiny:2") for n, at in enumerate(moments)]
+    read_at = moments[1] + timedelta(seconds=0.5)
+    everything = [*world.lake_events, *pair]
+    world.workspace.lake.overwrite("events", pa.Table.from_pylist(everything, LAKE_SCHEMAS["events"]))
+    monkeypatch.setattr(world, "served", [*world.served, pair[1]])
+    report = world.check([world.answer("u1", read_at)])
+    assert (different(report), report.num_ambiguous) == ({}, 1)
+    report = world.check([world.answer("u1", read_at + timedelta(seconds=2))])
+    assert different(report)["user_num_events"] == 1, "two seconds later both must be there"
 
 
 def test_requests_wait_until_their_events_are_drained(
