@@ -257,6 +257,13 @@ class LeakageReport(Ref):
         return sum(len(check.findings) for check in self.checks)
 
 
+class FeatureCheck(Ref):
+    """Whether the declared features still serve the champion."""
+
+    champion_version: str | None
+    problems: tuple[str, ...] = Field(description="one sentence for each thing that would break")
+
+
 class IndexManifest(Ref):
     """A nearest-neighbour index over one item corpus, built from one retrieval version."""
 

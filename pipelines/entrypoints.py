@@ -383,6 +383,13 @@ def compare_release(config: str, release: Json) -> Json:
     return _json(step(Release(**release), config=c.promotion, registry=_registry(c)))
 
 
+def check_features(config: str) -> Json:
+    """Compare the declared features with what the champion was trained with; returns a FeatureCheck."""
+    from pipelines.steps.check_features import check_features as step
+
+    return _json(step(registry=_registry(read_config(config))))
+
+
 def promote_release(config: str, comparison: Json) -> Json:
     """Move the alias `champion`, wait until serving answers from it, smoke-test it; returns a Promotion."""
     from pipelines.steps.promote_release import promote_release as step

@@ -21,7 +21,7 @@ def create_app(
     Args:
         settings: see `serving.settings`.
         source: where releases come from; None is MLflow at `settings.mlflow_uri`.
-        open_store: opens the online store of a data set.
+        open_store: opens the online store of a data set, to read a feature service.
     """
     cache = settings.home / "serving" / "cache"
     state = State(settings, source or RegistrySource(settings.mlflow_uri, settings.alias, cache), open_store)

@@ -23,7 +23,7 @@ from serving.users import OnlineStore, UserReader
 
 _logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-OpenStore = Callable[[Settings, str], OnlineStore]
+OpenStore = Callable[[Settings, str, str], OnlineStore]
 
 
 class State:
@@ -85,8 +85,10 @@ class State:
 
     def _open_users(self, bundle: Bundle) -> UserReader:
         dataset, settings = bundle.manifest.dataset, self.settings
+        # The one this release was made for: a newer release may read another at the same time.
+        service = bundle.manifest.feature_services["user"]
         return UserReader(
-            lambda: self._fresh(self._open_store(settings, dataset)),
+            lambda: self._fresh(self._open_store(settings, dataset, service)),
             self.overlay,
             dataset=dataset,
             knows_item=bundle.catalogue.rows.__contains__,
@@ -99,11 +101,14 @@ class State:
         return self.freshness.over(store) if isinstance(store, ViewStore) else store
 
 
-def open_store(settings: Settings, dataset: str) -> OnlineStore:
-    """Open the online feature store of a dataset."""
+def open_store(settings: Settings, dataset: str, service: str) -> OnlineStore:
+    """Open the online feature store of a dataset, to read the features of a service."""
     from pipelines.stores.feature_store import FeatureStore
 
     store: OnlineStore = FeatureStore(
-        home=settings.home, dataset=dataset, yaml_file=settings.feature_store_yaml or None
+        home=settings.home,
+        dataset=dataset,
+        yaml_file=settings.feature_store_yaml or None,
+        serving_service=service,
     )
     return store

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipelines.cli import (
     bitemporal_report,
     chains,
+    check_features,
     check_parity,
     explain,
     leakage_check,
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser with every subcommand."""
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    checks = (bitemporal_report, check_parity, leakage_check)
+    checks = (bitemporal_report, check_features, check_parity, leakage_check)
     for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, steps):
         command.add(commands)
     return root

@@ -21,6 +21,8 @@ POPULARITY: dict[str, Scale] = {
     "item_num_events": "log",
 }
 QUALITY: dict[str, Scale] = {"item_mean_value": "linear", "item_num_values": "log", "item_value_std": "linear"}
+ITEM_FEATURES = ("title", "text", "categories", *POPULARITY)
+"""Features that the item tower encodes an item from; the ranker takes those of `QUALITY` too."""
 MAX_TOKENS_KNOWN = 20_000
 
 

@@ -18,6 +18,8 @@ USER_NUMBERS: dict[str, Scale] = {
     "user_mean_value": "linear",
     "days_since_last_event": "log",
 }
+QUERY_FEATURES = (*USER_NUMBERS, "recent_items", "attributes", "taste_categories", "taste_weights", "hour", "weekday")
+"""Features that a query is encoded from."""
 
 
 class QueryEncoder(Encoder):

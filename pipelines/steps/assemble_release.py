@@ -46,7 +46,12 @@ def assemble_release(
     # Whom it was compared with is no part of a release: running everything again beside a champion is no new version.
     metrics = {system: values for system, values in evaluation.metrics.items() if system != CHAMPION}
     key = content_key(
-        **parts, rules=config.model_dump(), metrics=metrics, snapshot=snapshot.snapshot_id, n=num_candidates
+        **parts,
+        services=FEATURE_SERVICES,
+        rules=config.model_dump(),
+        metrics=metrics,
+        snapshot=snapshot.snapshot_id,
+        n=num_candidates,
     )
     model = registry.find(RECOMMENDER, key=key)
     if model is None:

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from pipelines.config import RankingConfig
 from pipelines.contracts import RANKING_MODEL, ModelVersion, RankingSet
-from pipelines.inputs.query_encoder import QueryEncoder
+from pipelines.inputs.item_encoder import ITEM_FEATURES, QUALITY
+from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
 from pipelines.models.ranking import PairData, TrainedRanker, export_ranker, train_ranker
 from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE, embed
-from pipelines.steps.train_retrieval import ITEM_COLUMNS, latest_items, lineage
+from pipelines.steps.train_retrieval import ITEM_COLUMNS, feature_types, latest_items, lineage
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.revision import code_digest
+
+READ = (*QUERY_FEATURES, *ITEM_FEATURES, *QUALITY, "taste_match")
 
 
 def train_ranking(
@@ -148,6 +151,7 @@ def _manifest(ranking_set: RankingSet, ranker: TrainedRanker) -> dict[str, Any]:
         "kind": "ranking",
         "dataset": ranking_set.training_set.features.snapshot.dataset,
         "feature_service": ranking_set.feature_service,
+        "features": feature_types(ranking_set.training_set, READ),
         "outputs": {"probability": "calibrated, of an interaction", "expected_value": "of the event, if there is one"},
         "calibration": {
             "kind": "logistic",

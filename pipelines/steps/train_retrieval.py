@@ -1,6 +1,7 @@
 """Train the two-tower model on a training set and register it."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pyarrow.parquet as pq
 from pipelines.config import RetrievalConfig
 from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
 from pipelines.errors import TrainingError
-from pipelines.inputs.item_encoder import ItemEncoder
-from pipelines.inputs.query_encoder import QueryEncoder
+from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
+from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
 from pipelines.models.training import Fit
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
+from pipelines.stores.declared import plain
 from pipelines.stores.revision import code_digest
 
 FEATURE_SERVICE = "retrieval_v1"
@@ -166,11 +168,18 @@ def latest_items(labels: pa.Table) -> pa.Table:
     return labels.select(columns).take(newest["row_max"])
 
 
+def feature_types(training_set: TrainingSet, features: Iterable[str]) -> dict[str, str]:
+    """Return feature -> Arrow type of those that a training set has: what a model was trained with."""
+    schema = pq.read_schema(Path(training_set.uri) / "train.parquet")
+    return {name: plain(schema.field(name).type) for name in features if name in schema.names}
+
+
 def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, history_length: int) -> dict[str, Any]:
     return {
         "kind": "retrieval",
         "dataset": training_set.features.snapshot.dataset,
         "feature_service": FEATURE_SERVICE,
+        "features": feature_types(training_set, (*QUERY_FEATURES, *ITEM_FEATURES)),
         "embedding_dim": config.embedding_dim,
         "history_length": history_length,
         "fitted_until": training_set.validation_start.isoformat(),

@@ -42,6 +42,7 @@ class FeatureStore:
         yaml_file: Feast configuration of the profile; None is the embedded one.
         memory_limit: budget of a join, such as `2GB`; it spills to disk above.
         threads: threads of a join.
+        serving_service: feature service that `online_user` reads; a release names the one it was made for.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class FeatureStore:
         yaml_file: Path | str | None = None,
         memory_limit: str = "2GB",
         threads: int = 2,
+        serving_service: str = SERVING_SERVICE,
     ) -> None:
         self.project = dataset.replace("-", "_")
         self._folder = home / "feast"
         self._lake_uri = lake_uri or f"{home / 'lake'}/{dataset}"
         self._yaml = Path(yaml_file or EMBEDDED_YAML)
+        self._serving_service = serving_service
         self._limits = {"memory_limit": memory_limit, "threads": threads}
         self._opened: tuple[dict[str, int], feast.FeatureStore] | None = None
 
@@ -223,7 +226,7 @@ class FeatureStore:
     def _serving(self) -> tuple[Any, Any, list[tuple[Any, list[str]]]]:
         """Online store, configuration, and the views of one user: looked up once, read for every request."""
         store = self._open({})
-        service = store.get_feature_service(SERVING_SERVICE)
+        service = store.get_feature_service(self._serving_service)
         views = [
             (store.get_feature_view(projection.name), [field.name for field in projection.features])
             for projection in service.feature_view_projections

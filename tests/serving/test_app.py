@@ -33,7 +33,7 @@ def make_parts(folder):
 @contextmanager
 def ready(parts):
     settings, source, store = parts
-    app = create_app(settings, source=source, open_store=lambda settings, dataset: store)
+    app = create_app(settings, source=source, open_store=lambda settings, dataset, service: store)
     with served(app) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
         yield client
@@ -315,6 +315,20 @@ def test_a_registry_that_is_down_is_said_and_serving_goes_on(own, parts):
     assert state["degraded"] == {"registry": "mlflow is away"}
     assert own.get("/readyz").status_code == 200
     assert ask(own)["degraded"] == [], "the answer itself used nothing that is down"
+
+
+def test_each_release_reads_the_feature_service_it_names(parts, tmp_path):
+    """A newer service is rolled out with the release that names it; the older release was served from its own."""
+    settings, source, store = parts
+    opened = []
+    newer = write_tiny_release(tmp_path / "newer", version="2", user_service="serving_user_v2")
+    with served(create_app(settings, source=source, open_store=lambda *a: opened.append(a[2]) or store)) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        ask(client)
+        source.point(source.put("2", newer))
+        wait_until(lambda: client.get("/v1/release").json()["version"] == "2")
+        ask(client)
+    assert opened == ["serving_user_v1", "serving_user_v2"]
 
 
 def test_release_tells_what_answers(client):

@@ -119,6 +119,7 @@ def write_tiny_release(
     dim: int = 8,
     brute_force_below: int = 5_000,
     metrics: dict[str, dict[str, float]] | None = None,
+    user_service: str = "serving_user_v1",
 ) -> Path:
     """Write a whole release; returns its folder."""
     items = items_table(num_items, prefix)
@@ -134,7 +135,7 @@ def write_tiny_release(
     manifest = layout.ReleaseManifest(
         dataset=dataset,
         feast_project=dataset,
-        feature_services={"retrieval": "retrieval_v1", "ranking": "ranking_v1", "user": "serving_user_v1"},
+        feature_services={"retrieval": "retrieval_v1", "ranking": "ranking_v1", "user": user_service},
         snapshot=snapshot(dataset),
         as_of=AS_OF,
         history_length=HISTORY,

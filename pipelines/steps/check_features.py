@@ -1,0 +1,76 @@
+"""Would the declared features still serve the champion?"""
+
+import json
+from pathlib import Path
+
+from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCheck
+from pipelines.release.manifest import read_manifest
+from pipelines.stores.base import ModelRegistry
+from pipelines.stores.declared import Types, declared_services
+
+FROM_REQUEST = {"hour", "weekday", "days_since_last_event", "taste_match"}
+"""Features that serving computes itself, from the request and the others."""
+
+
+def check_features(*, registry: ModelRegistry) -> FeatureCheck:
+    """Compare what `feature_repo` declares with what the champion was trained with.
+
+    The champion's release names a feature service for each of its models and for the read of a user. Each must be
+    declared still, and give every feature that its model reads, of the same type: the champion answers until another
+    release does, and the next training run of the same service must mean the same by it.
+
+    Args:
+        registry: knows the champion and has its models.
+
+    Raises:
+        RegistryError: the registry cannot be read.
+    """
+    champion = registry.by_alias(RECOMMENDER, CHAMPION)
+    if champion is None:
+        return FeatureCheck(champion_version=None, problems=())
+    manifest = read_manifest(registry.download(champion))
+    declared = declared_services()
+    problems = []
+    of_users: Types = {}
+    for role, model in (("retrieval", manifest.retrieval), ("ranking", manifest.ranking)):
+        read = _features(registry.download(model))
+        problems += _compare(manifest.feature_services[role], f"the {role} model", read, declared)
+        of_users |= {name: kind for name, kind in read.items() if name in _user_features(declared)}
+    problems += _compare(manifest.feature_services["user"], "serving", of_users, declared)
+    return FeatureCheck(champion_version=champion.version, problems=tuple(dict.fromkeys(problems)))
+
+
+def _features(bundle: Path) -> Types:
+    """Feature -> type that a model was trained with; empty for models of before this was written down."""
+    return dict(json.loads((bundle / "bundle.json").read_text()).get("features", {}))
+
+
+def _user_features(declared: dict[str, Types]) -> set[str]:
+    """Features that are read for a user: of training services, what no item and no request has."""
+    items = declared.get("item_v1", {})
+    return {
+        name
+        for service, features in declared.items()
+        if service.startswith(("retrieval_", "ranking_", "serving_user_"))
+        for name in features
+        if name not in items and name not in FROM_REQUEST
+    }
+
+
+def _compare(service: str, reader: str, read: Types, declared: dict[str, Types]) -> list[str]:
+    there = declared.get(service)
+    if there is None:
+        return [f"service {service} is not declared; {reader} of the champion needs it. Keep it until no release does"]
+    problems = []
+    for name, kind in read.items():
+        if name not in there:
+            problems.append(
+                f"feature {name} is not in service {service}; {reader} of the champion reads it. Put it back, and "
+                "leave it out of a new version of the service"
+            )
+        elif there[name] != kind:
+            problems.append(
+                f"feature {name} of service {service} is {there[name]}; {reader} of the champion was trained with "
+                f"{kind}. Declare the new type under a new name, in a new version of the service"
+            )
+    return problems
