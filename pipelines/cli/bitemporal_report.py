@@ -32,7 +32,7 @@ def call(parsed: argparse.Namespace) -> int:
     num = report["num_labels"]
     print(
         f"{report['num_different']:,} of {num:,} labels ({_share(report['num_different'], num)}) would have seen their "
-        f"future in a join by event time alone; {report['num_late_events']:,} events arrived late"
+        f"future in a join by event time alone; {report['num_late_events']:,} events arrived after they happened"
     )
     print_table(COLUMNS, [_row(feature, num) for feature in report["features"]])
     return 0
