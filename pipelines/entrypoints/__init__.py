@@ -1,0 +1,80 @@
+"""With what: one short function a step, JSON in and JSON out, called by DAGs and the command line alike.
+
+Each takes `config`, the URI of a resolved configuration (see `resolve_config`), and references as plain
+dictionaries; it builds the adapters the step needs and returns the step's reference as a dictionary. Importing
+this module is fast: everything heavy is imported inside the function that needs it.
+"""
+
+from pipelines.entrypoints.adapters import Json
+from pipelines.entrypoints.configuring import parse_as_of, read_config, resolve_config, resolve_params, runs_folder
+from pipelines.entrypoints.data import (
+    append_partition,
+    compact_lake,
+    finish_drain,
+    read_partition,
+    seal_events,
+    take_snapshot,
+    validate_partition,
+)
+from pipelines.entrypoints.features import (
+    bitemporal_report,
+    check_features,
+    check_parity,
+    compute_features,
+    export_features,
+    materialize_online,
+    report_parity,
+)
+from pipelines.entrypoints.handover import drainable, last_published, publish, receive
+from pipelines.entrypoints.releasing import assemble_release, build_index, compare_release, promote_release
+from pipelines.entrypoints.training import (
+    build_ranking_set,
+    build_training_set,
+    check_leakage,
+    evaluate_models,
+    list_training_sets,
+    rebuild_training_set,
+    report_leakage,
+    train_ranking,
+    train_retrieval,
+)
+
+__all__ = [
+    "Json",
+    "append_partition",
+    "assemble_release",
+    "bitemporal_report",
+    "build_index",
+    "build_ranking_set",
+    "build_training_set",
+    "check_features",
+    "check_leakage",
+    "check_parity",
+    "compact_lake",
+    "compare_release",
+    "compute_features",
+    "drainable",
+    "evaluate_models",
+    "export_features",
+    "finish_drain",
+    "last_published",
+    "list_training_sets",
+    "materialize_online",
+    "parse_as_of",
+    "promote_release",
+    "publish",
+    "read_config",
+    "read_partition",
+    "rebuild_training_set",
+    "receive",
+    "report_leakage",
+    "report_parity",
+    "resolve_config",
+    "resolve_params",
+    "runs_folder",
+    "seal_events",
+    "take_snapshot",
+    "train_ranking",
+    "train_retrieval",
+    "validate_partition",
+]
