@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import Asset, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dags.pages import say_where
 
@@ -170,7 +170,10 @@ def resolve_day(asset: str) -> Json:
     params = dict(context["params"])
     if entrypoints.last_published(asset) is None:
         raise AirflowSkipException("nothing was ingested on this platform yet, so there are no features to compute")
-    begin = date.fromisoformat(context["dag_run"].partition_key or params["day"] or "")
+    day = context["dag_run"].partition_key or params["day"]
+    if not day:
+        raise AirflowFailException("triggered by hand without a day; trigger it with one, or backfill days")
+    begin = date.fromisoformat(day)
     end = begin + timedelta(days=1)
     config = entrypoints.receive(asset, None, params)["config"]
     return {"config": config, "start": f"{begin}T00:00:00Z", "end": f"{end}T00:00:00Z"}
