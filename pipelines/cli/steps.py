@@ -73,6 +73,8 @@ def _add_parameter(command: argparse.ArgumentParser, parameter: inspect.Paramete
     if _is_reference(parameter):
         about = "JSON that an earlier step printed; - reads standard input"
         command.add_argument(flag, metavar="FILE", default="-" if single else None, required=not single, help=about)
+    elif parameter.default is parameter.empty:
+        command.add_argument(flag, required=True, help="required")
     else:
         command.add_argument(flag, default=parameter.default, help=f"default: {parameter.default}")
 

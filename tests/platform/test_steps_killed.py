@@ -25,6 +25,7 @@ MIDDLE: dict[str, tuple[str, str, int, dict[str, str]]] = {
     "take_snapshot": ("pipelines.data.lake:Lake.versions", "after", 1, {}),
     "compute_features": ("pipelines.data.lake:Lake.overwrite", "after", 3, {"snapshot": "take_snapshot"}),
     "materialize_online": ("feast:FeatureStore.materialize", "after", 1, {"features": "compute_features"}),
+    "export_features": (PUBLISH, "before", 1, {"features": "compute_features"}),
     "build_training_set": (PUBLISH, "before", 1, {"features": "materialize_online"}),
     "train_retrieval": (VERSION, "before", 1, {"training_set": "build_training_set"}),
     "build_ranking_set": (PUBLISH, "before", 1, {"training_set": "build_training_set", "retrieval": "train_retrieval"}),
@@ -42,6 +43,7 @@ MIDDLE: dict[str, tuple[str, str, int, dict[str, str]]] = {
         "pipelines.stores.registry:MlflowRegistry.set_alias", "after", 1, {"comparison": "compare_release"}
     ),
 }  # fmt: skip
+OTHER_OPTIONS = {"export_features": ("--start", "2025-06-10T00:00:00Z", "--end", "2025-06-20T00:00:00Z")}
 DATASET = "killed"
 # The rows are those of the first run; the models must be others, else its versions are found and nothing is trained.
 OTHER_MODELS = ("--set", "retrieval.learning_rate=0.0031")
@@ -93,6 +95,7 @@ class Chain:
             DATASET,
             *OTHER_MODELS,
             *named,
+            *OTHER_OPTIONS.get(step, ()),
         ]
 
     def kill(self, step: str) -> None:

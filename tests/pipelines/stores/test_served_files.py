@@ -1,5 +1,5 @@
-import multiprocessing
-import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.config import REPOSITORY
 from pipelines.stores.served import UNREADABLE
 from pipelines.stores.served_files import ServedFiles
 from tests.contracts.served_log import NAME, ServedLogContract, batch_ids, record
@@ -80,20 +81,25 @@ def test_the_oldest_files_go_beyond_a_size(open_log: Any, tmp_path: Path, monkey
     assert [r["event_id"] for _, r in open_log().tail().recent(9)] == ["c", "d"]
 
 
-def _write_until_killed(folder: str, writer: int) -> None:
-    log = ServedFiles(Path(folder))
+WRITER = """
+import sys
+from pathlib import Path
+from pipelines.stores.served_files import ServedFiles
+folder, writer = sys.argv[1:]
+log = ServedFiles(Path(folder))
+with open(f"{folder}-acknowledged-{writer}", "w", buffering=1) as file:
     for number in range(100_000):
-        log.append(NAME, [record(f"{writer}-{number}")])
-        with open(f"{folder}-acknowledged-{writer}", "a") as file:
-            file.write(f"{writer}-{number}\n")
+        record = {"event_id": f"{writer}-{number}", "user_id": "u", "item_id": "i", "event_type": "view"}
+        log.append("tiny", [record])
+        print(f"{writer}-{number}", file=file)
+"""
 
 
 def test_drains_beside_writers_that_are_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
     """Three processes write as fast as they can while batches are claimed; then `kill -9`."""
-    folder, context, found = tmp_path / "events", multiprocessing.get_context("fork"), []
-    writers = [context.Process(target=_write_until_killed, args=(str(folder), n), daemon=True) for n in range(3)]
-    for writer in writers:
-        writer.start()
+    folder, found = tmp_path / "events", []
+    command = [sys.executable, "-c", WRITER, str(folder)]
+    writers = [subprocess.Popen([*command, str(n)], cwd=REPOSITORY) for n in range(3)]
     log = ServedFiles(folder)
 
     def drain() -> None:
@@ -111,9 +117,8 @@ def test_drains_beside_writers_that_are_killed_lose_and_repeat_nothing(tmp_path:
     while (len(found) < 500 or len(ends) < 4) and time.monotonic() < deadline:
         drain()
     for writer in writers:
-        assert writer.pid is not None
-        os.kill(writer.pid, 9)
-        writer.join()
+        writer.kill()
+        writer.wait()
     drain()
     acknowledged = {line for n in range(3) for line in Path(f"{folder}-acknowledged-{n}").read_text().split()}
     assert len(ends) > 3
