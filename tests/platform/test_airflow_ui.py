@@ -74,7 +74,8 @@ def test_an_operator_opens_the_data_docs_from_the_run(platform: RunningPlatform,
         assert "sandbox" in answer.headers["content-security-policy"]
         expect(page.locator("body")).to_contain_text("Accepted")
         page.get_by_role("link", name="events").click()
-        expect(page.locator("body")).to_contain_text("Evaluated Expectations")
+        # Its styles come from the internet; without one, the browser gives them up only after a while.
+        expect(page.locator("body")).to_contain_text("Evaluated Expectations", timeout=120_000)
         page.context.clear_cookies()
         page.goto(report)
         assert "/auth/login" in page.url, "a stranger is asked to log in"
