@@ -3,7 +3,7 @@
 Tandem's online stores take and give columns, without one Python object a cell, beside Feast's own rows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +53,24 @@ class OnlineRows:
         mask = pa.array(chosen)
         values = {name: column.filter(mask) for name, column in self.values.items()}
         return OnlineRows(self.keys.filter(mask), values, self.event_us[chosen], self.created_us[chosen])
+
+
+class FeastRowWriter:
+    """Takes Feast's own rows, as every Feast writer hands them over, by way of the store's `write_columns`."""
+
+    write_columns: Callable[["RepoConfig", "FeatureView", OnlineRows], None]
+
+    def online_write_batch(
+        self,
+        config: "RepoConfig",
+        table: "FeatureView",
+        data: list[FeastRow],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write Feast's rows; those older than what is there are left out."""
+        self.write_columns(config, table, from_feast(config, data))
+        if progress:
+            progress(len(data))
 
 
 @runtime_checkable

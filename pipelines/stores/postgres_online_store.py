@@ -8,7 +8,7 @@ table is Feast's: Feast's own PostgreSQL store can read it.
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,13 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
 from pipelines.stores.online_encoding import fixed, join, lengths_of
-from pipelines.stores.online_rows import NOTHING, FeastRow, OnlineRows, from_cells, from_feast, microseconds
+from pipelines.stores.online_rows import (
+    NOTHING,
+    FeastRowWriter,
+    OnlineRows,
+    from_cells,
+    microseconds,
+)
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -48,7 +54,7 @@ class ForwardPostgresOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[mi
     url: StrictStr
 
 
-class ForwardPostgresOnlineStore(OnlineStore):  # type: ignore[misc]
+class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):  # type: ignore[misc]
     """PostgreSQL; a row is replaced only by one that is not older."""
 
     def __init__(self) -> None:
@@ -85,18 +91,6 @@ class ForwardPostgresOnlineStore(OnlineStore):  # type: ignore[misc]
     def teardown(self, config: "RepoConfig", tables: Sequence["FeatureView"], entities: Sequence[Any]) -> None:
         """Drop the views' tables."""
         self.update(config, tables, [], entities, [], False)
-
-    def online_write_batch(
-        self,
-        config: "RepoConfig",
-        table: "FeatureView",
-        data: list[FeastRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write Feast's rows; those older than what is there are left out."""
-        self.write_columns(config, table, from_feast(config, data))
-        if progress:
-            progress(len(data))
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
         """Write rows in one transaction; those older than what is there are left out."""

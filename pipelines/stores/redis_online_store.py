@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from pipelines.errors import FeatureStoreError
 from pipelines.stores.online_encoding import join, lengths_of, timestamps
-from pipelines.stores.online_rows import NOTHING, FeastRow, OnlineRows, from_feast
+from pipelines.stores.online_rows import NOTHING, FeastRow, FeastRowWriter, OnlineRows
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -70,22 +70,10 @@ class ForwardRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mis
     )
 
 
-class ForwardRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
+class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):  # type: ignore[misc]
     """Redis, one server or behind sentinels; an entity's row is replaced only by one that is not older."""
 
     _script: bytes | None = None
-
-    def online_write_batch(
-        self,
-        config: "RepoConfig",
-        table: "FeatureView",
-        data: list[FeastRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write Feast's rows; those older than what is there are left out."""
-        self.write_columns(config, table, from_feast(config, data))
-        if progress:
-            progress(len(data))
 
     async def online_write_batch_async(
         self,

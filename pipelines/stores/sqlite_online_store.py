@@ -7,7 +7,7 @@ SQLite can read them.
 # ruff: noqa: S608 - the table's name is quoted, the rest of the text is fixed
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from pipelines.stores.online_rows import NOTHING, FeastRow, OnlineRows, from_cells, from_feast
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_cells
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -37,7 +37,7 @@ class WalSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
     )
 
 
-class WalSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
+class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):  # type: ignore[misc]
     """SQLite with a write-ahead log; a row is replaced only by one that is not older."""
 
     def _get_conn(self, config: "RepoConfig") -> sqlite3.Connection:
@@ -81,18 +81,6 @@ class WalSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
             if "event_us" not in columns:
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN event_us INTEGER")
         connection.commit()
-
-    def online_write_batch(
-        self,
-        config: "RepoConfig",
-        table: "FeatureView",
-        data: list[FeastRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
-        """Write Feast's rows; those older than what is there are left out."""
-        self.write_columns(config, table, from_feast(config, data))
-        if progress:
-            progress(len(data))
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
         """Write rows in one transaction; those older than what is there are left out."""
