@@ -49,7 +49,7 @@ screenshot: setup-dev ## Take the pictures in docs/images from a running platfor
 	@.venv/bin/python -m tests.support.take_screenshots
 
 lock: setup-dev ## Resolve requirements/*.in again, with hashes; all groups agree with dev.
-	@for group in bootstrap dev platform services serving; do \
+	@for group in bootstrap dev platform services serving spark; do \
 		echo "locking $$group"; \
 		case $$group in bootstrap|dev) also= ;; *) also="-c requirements/dev.txt" ;; esac; \
 		.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

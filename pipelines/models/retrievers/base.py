@@ -1,0 +1,119 @@
+"""The contract of every model that scores a corpus: what it needs, how it is fitted, asked, kept and loaded."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import Section
+from pipelines.models.sequences import Codes, Sequences
+from pipelines.models.training import Fit
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What `tandem models` says of a model.
+
+    Attributes:
+        name: as in `tandem train NAME`.
+        family: `baseline`, `neighbourhood`, `linear`, `factorization`, `embedding`, `content`, `deep`, `sequential`.
+        needs: what it learns from, such as `order of events`.
+        good_at: where it is worth trying, in a line.
+        source: paper or description of the method.
+    """
+
+    name: str
+    family: str
+    needs: str
+    good_at: str
+    source: str
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Conditions of a run, apart from the model's own settings.
+
+    Attributes:
+        seed: decides everything random.
+        device: `auto` takes an accelerator where there is one.
+        precision: of the layers; logits and softmax are always float32.
+        checkpoints: folder for what an interrupted run is resumed from; None keeps nothing.
+        progress: whether to draw a progress bar.
+    """
+
+    seed: int
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    checkpoints: Path | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a model is chosen by: rows from a later window than training's.
+
+    Attributes:
+        queries: what was known of each row.
+        targets: the item used next, `[num_queries]`.
+        remove_seen: whether items of the query are left out of the ranking.
+    """
+
+    queries: Sequences
+    targets: Codes
+    remove_seen: bool = True
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How fitting went: curves of an iterated model, and figures such as `num_parameters`."""
+
+    fit: Fit = field(default_factory=Fit)
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Retriever(ABC):
+    """A model that scores all items for a query, from the query's history and user.
+
+    A subclass names its `card` and its frozen `Settings`, and holds arrays only: `save` writes no pickle.
+    """
+
+    card: ClassVar[ModelCard]
+    Settings: ClassVar[type[Section]]
+
+    def __init__(self, settings: Any = None) -> None:
+        """Take the settings; None takes the defaults."""
+        self.settings = settings if settings is not None else self.Settings()
+
+    @abstractmethod
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Learn from the training window alone; equal arguments give an equal model on one device.
+
+        Args:
+            train: one row a user.
+            options: seed, device and the like.
+            validation: rows by which to stop early or to choose; a model that needs none ignores it.
+
+        Raises:
+            TrainingError: there is nothing to learn from, or training diverged.
+        """
+
+    @abstractmethod
+    def score(self, queries: Sequences) -> Floats:
+        """Return finite scores of all items, float32 `[num_queries, num_items]`; higher is better.
+
+        An empty history and a user of -1 are legal. Ask for some hundred queries at a time.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write settings and arrays below `folder`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; scores are equal to those of the model that was saved."""
