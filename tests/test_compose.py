@@ -230,7 +230,7 @@ class TestEnvironment:
     def test_steps_accept_the_environment(
         self, name: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
     ) -> None:
-        from pipelines.config import load_config
+        from pipelines.settings import load_config
 
         for key in [key for key in os.environ if key.startswith("TANDEM_")]:
             monkeypatch.delenv(key)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import entrypoints
-from pipelines.config import Config, environment_settings, load_config
+from pipelines.config import Config
 from pipelines.errors import ConfigError
+from pipelines.settings import environment_settings, load_config
 
 Json = dict[str, Any]
 

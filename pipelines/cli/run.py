@@ -7,8 +7,9 @@ from typing import Any
 
 from pipelines import entrypoints
 from pipelines.cli.options import add_config_options, add_platform_options, parameters
-from pipelines.config import Config, environment_settings
+from pipelines.config import Config
 from pipelines.platform.following import PIPELINE
+from pipelines.settings import environment_settings
 
 NOT_SETTINGS = ("home", "dataset", "ports.", "services.")
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.config import Config, load_config, source_overrides
+from pipelines.config import Config
 from pipelines.entrypoints.adapters import Json, open_artifacts
 from pipelines.errors import ConfigError
+from pipelines.settings import load_config, source_overrides
 from pipelines.stores.artifacts import content_key
 
 

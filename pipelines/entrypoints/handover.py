@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.config import load_config
 from pipelines.entrypoints.adapters import Json, open_served_log
 from pipelines.entrypoints.configuring import read_config, resolve_config
 from pipelines.errors import ConfigError
+from pipelines.settings import load_config
 
 
 def publish(asset: str, references: Json, run: str) -> Json:

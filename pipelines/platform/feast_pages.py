@@ -7,7 +7,7 @@ the next run without a word; so a request that writes is refused with that advic
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pipelines.config import load_config
+from pipelines.settings import load_config
 
 READS = ("GET", "HEAD", "OPTIONS")
 REFUSAL = "these pages only read: features are declared in feature_repo, and `tandem compute-features` applies them"

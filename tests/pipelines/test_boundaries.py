@@ -42,6 +42,7 @@ def test_every_contract_is_kept() -> None:
         ("serving/__init__.py", "import tensorflow", "Serving loads exported models"),
         ("pipelines/stores/base.py", "import pipelines.models", "Models know no store"),
         ("pipelines/inputs/__init__.py", "import pandas", "Model inputs are numpy and pyarrow alone"),
+        ("pipelines/steps/__init__.py", "import pipelines.settings", "Imports only point right"),
         ("pipelines/contracts.py", "import pyarrow", "Contracts, configuration and errors"),
     ],
 )

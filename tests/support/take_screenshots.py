@@ -2,9 +2,10 @@
 
 import sys
 
-from pipelines.config import REPOSITORY, load_config
+from pipelines.config import REPOSITORY
 from pipelines.platform import secrets
 from pipelines.platform.following import PIPELINE, client
+from pipelines.settings import load_config
 from tests.support.airflow_pages import airflow_page, open_trigger_form
 
 FOLDER = REPOSITORY / "docs" / "images"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import SourceConfig, SyntheticConfig, ValidationConfig, load_config, source_overrides
+from pipelines.config import SourceConfig, SyntheticConfig, ValidationConfig
 from pipelines.contracts import RawPartition
 from pipelines.data.lake import Lake
 from pipelines.errors import ConfigError, SourceError
+from pipelines.settings import load_config, source_overrides
 from pipelines.steps.append_partition import append_partition
 from pipelines.steps.read_partition import read_partition
 from pipelines.steps.validate_partition import validate_partition

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import DEFAULT_HOME, load_config, source_overrides
+from pipelines.config import DEFAULT_HOME
 from pipelines.errors import ConfigError
+from pipelines.settings import load_config, source_overrides
 
 
 def write(path: Path, text: str) -> Path:
