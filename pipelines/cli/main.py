@@ -11,6 +11,7 @@ from pipelines.cli import (
     check_parity,
     explain,
     leakage_check,
+    models,
     recommend,
     run,
     status,
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     checks = (bitemporal_report, check_features, check_parity, leakage_check)
-    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, steps):
+    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, models, steps):
         command.add(commands)
     return root
 

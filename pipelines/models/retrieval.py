@@ -10,10 +10,24 @@ from numpy.typing import NDArray
 
 from pipelines.config import RetrievalConfig
 from pipelines.models.batches import Arrays, EarlierStates, Periods, retrieval_batches
+from pipelines.models.retrievers.base import ModelCard
 from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
+
+
+class TwoTowerModel:
+    """The entry of the catalogue: it learns from all features of a training set, so it is no `Retriever`."""
+
+    card = ModelCard(
+        name="two_tower",
+        family="deep",
+        needs="features of users, items and context: ids, history, taste, attributes, text, activity",
+        good_at="the default: new users and new items, large corpora, frequent releases",
+        source="Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations",
+    )
+    Settings = RetrievalConfig
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ class Sequences:
         times: seconds since 1970 of each interaction, `[num_interactions]`; None where only the order is known.
         values: value of each interaction, such as a rating, `[num_interactions]`; None where there is none.
         moments: seconds since 1970 at which each row asks, `[num_rows]`; None where times are not known.
+        segments: segment of each row's user from 0, such as a country, -1 where it is not known, `[num_rows]`; None
+            where there are no segments.
     """
 
     offsets: Ints
@@ -34,6 +36,7 @@ class Sequences:
     times: Ints | None = None
     values: Floats | None = None
     moments: Ints | None = None
+    segments: Codes | None = None
 
     @classmethod
     def of(
@@ -90,6 +93,7 @@ class Sequences:
             offsets=offsets,
             users=self.users[rows],
             moments=None if self.moments is None else self.moments[rows],
+            segments=None if self.segments is None else self.segments[rows],
         )
 
     def keep(self, mask: NDArray[np.bool_]) -> "Sequences":

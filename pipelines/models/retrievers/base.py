@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import Section
+from pipelines.errors import TrainingError
 from pipelines.models.sequences import Codes, Sequences
 from pipelines.models.training import Fit
 
@@ -76,6 +77,15 @@ class Fitted:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+def require_interactions(train: Sequences) -> None:
+    """Raise TrainingError when there is nothing to learn from."""
+    if not len(train.items):
+        raise TrainingError(
+            f"the training window holds 0 interactions of {len(train)} users; expected at least 1. Run "
+            "`tandem ingest-events` for more data, or lower retrieval.min_positive_value"
+        )
+
+
 class Retriever(ABC):
     """A model that scores all items for a query, from the query's history and user.
 
@@ -87,7 +97,7 @@ class Retriever(ABC):
 
     def __init__(self, settings: Any = None) -> None:
         """Take the settings; None takes the defaults."""
-        self.settings = settings if settings is not None else self.Settings()
+        self.settings: Any = settings if settings is not None else self.Settings()
 
     @abstractmethod
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:

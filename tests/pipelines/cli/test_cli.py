@@ -42,6 +42,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "leakage-check",
             "check-parity",
             "training-set",
+            "models",
             "bitemporal-report",
             "compact-lake",
             "check-features",
@@ -55,6 +56,15 @@ def test_help_is_there_for_each(name: str, capsys: pytest.CaptureFixture[str]) -
         main([name, "--help"])
     assert caught.value.code == 0
     assert f"tandem {name}" in capsys.readouterr().out
+
+
+def test_models_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "popularity" in capsys.readouterr().out
+    assert main(["models", "--json"]) == 0
+    listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    assert listed["popularity"]["family"] == "baseline"
+    assert listed["popularity"]["settings"]["window_days"] is None
 
 
 def test_a_step_reads_a_reference_and_prints_one(

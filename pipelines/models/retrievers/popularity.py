@@ -1,0 +1,110 @@
+"""Popularity: the baseline that every other model has to beat, on a window or decayed, also by segment of users."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.retrievers.base import (
+    Fitted,
+    Floats,
+    ModelCard,
+    Retriever,
+    RunOptions,
+    Validation,
+    require_interactions,
+)
+from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.sequences import Codes, Sequences
+
+DAY = 86_400
+
+
+class PopularitySettings(Section):
+    """Which interactions count, and how much."""
+
+    window_days: float | None = Field(None, gt=0, description="count only the newest days; none counts all")
+    half_life_days: float | None = Field(None, gt=0, description="an interaction this old counts half; none: no decay")
+    segment_weight: float = Field(
+        1.0, ge=0, description="interactions of everybody that weigh as much as one of the user's own segment"
+    )
+
+
+class Popularity(Retriever):
+    """Scores an item by the share of interactions with it.
+
+    Where rows have a segment, such as a country, a segment's shares are those of its own interactions smoothed with
+    everybody's: `(count + m * share) / (total + m)` with `m = segment_weight * num_items`. A query without a segment
+    gets that of its user, and everybody's shares where the user is not known either.
+    """
+
+    card = ModelCard(
+        name="popularity",
+        family="baseline",
+        needs="interactions; times for a window or decay; segments of users for shares by segment",
+        good_at="new users, and as the baseline of every comparison",
+        source="counting",
+    )
+    Settings = PopularitySettings
+
+    def __init__(self, settings: PopularitySettings | None = None) -> None:
+        super().__init__(settings)
+        self.shares = np.zeros((1, 0), dtype=np.float32)
+        self.user_segments = np.zeros(0, dtype=np.int32)
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Count; nothing is iterated."""
+        require_interactions(train)
+        weights = self._weights(train.times)
+        everybody = np.bincount(train.items, weights, train.num_items)
+        shares = everybody / max(everybody.sum(), 1e-12)
+        if train.segments is None:
+            self.shares = shares[None].astype(np.float32)
+            self.user_segments = np.full(len(train), -1, dtype=np.int32)
+            return Fitted(figures={"num_segments": 0})
+        self.user_segments = train.segments.astype(np.int32)
+        num_segments = int(self.user_segments.max(initial=-1)) + 1
+        segments = self.user_segments[train.rows]
+        cells = (segments + 1) * train.num_items + train.items
+        counts = np.bincount(cells, weights, (num_segments + 1) * train.num_items).reshape(num_segments + 1, -1)[1:]
+        smoothing = self.settings.segment_weight * train.num_items
+        by_segment = (counts + smoothing * shares) / np.maximum(counts.sum(axis=1, keepdims=True) + smoothing, 1e-12)
+        self.shares = np.concatenate([by_segment, shares[None]]).astype(np.float32)
+        return Fitted(figures={"num_segments": num_segments})
+
+    def score(self, queries: Sequences) -> Floats:
+        """Return the shares of each query's segment."""
+        return self.shares[self._segments(queries)]
+
+    def save(self, folder: Path) -> None:
+        """Write settings, shares and the segments of known users."""
+        write_model(folder, self.settings, {"shares": self.shares, "user_segments": self.user_segments})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_settings(folder, cls.Settings))
+        arrays = read_arrays(folder)
+        model.shares, model.user_segments = arrays["shares"], arrays["user_segments"]
+        return model
+
+    def _weights(self, times: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
+        """Return how much each interaction counts; None, which counts each once, where times are not known."""
+        window, half_life = self.settings.window_days, self.settings.half_life_days
+        if times is None or (window is None and half_life is None):
+            return None
+        ages = (times.max() - times) / DAY
+        weights = np.ones(len(ages)) if half_life is None else np.exp2(-ages / half_life)
+        return weights if window is None else weights * (ages <= window)
+
+    def _segments(self, queries: Sequences) -> Codes:
+        """Return the row of `shares` of each query; the last, everybody's, where its segment is not known."""
+        known = np.append(self.user_segments, -1)
+        of_user: Codes = known[np.where(queries.users < len(self.user_segments), queries.users, -1)]
+        if queries.segments is None:
+            return of_user
+        given = np.where(queries.segments < len(self.shares) - 1, queries.segments, -1)
+        return np.where(given >= 0, given, of_user)

@@ -1,0 +1,70 @@
+"""A random order of the items for each user: the floor of every comparison."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.retrievers.base import (
+    Fitted,
+    Floats,
+    ModelCard,
+    Retriever,
+    RunOptions,
+    Validation,
+    require_interactions,
+)
+from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.sequences import Sequences
+
+
+class RandomOrderSettings(Section):
+    """Width of the vectors."""
+
+    embedding_dim: int = Field(16, ge=1, description="length of the random vectors of users and items")
+
+
+class RandomOrder(Retriever):
+    """Scores by the inner product of random normal vectors of user and item; users never seen share one vector."""
+
+    card = ModelCard(
+        name="random",
+        family="baseline",
+        needs="nothing but the lists of users and items",
+        good_at="the floor of every comparison, and a check of the evaluation itself",
+        source="drawing",
+    )
+    Settings = RandomOrderSettings
+
+    def __init__(self, settings: RandomOrderSettings | None = None) -> None:
+        super().__init__(settings)
+        self.users = self.items = np.zeros((1, self.settings.embedding_dim), dtype=np.float32)
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Draw the vectors; the seed decides them."""
+        require_interactions(train)
+        rng = np.random.default_rng(options.seed)
+        dim = self.settings.embedding_dim
+        self.items = rng.standard_normal((train.num_items, dim), dtype=np.float32)
+        # The last row is that of all users who are not known: -1 counts from the end.
+        self.users = rng.standard_normal((len(train) + 1, dim), dtype=np.float32)
+        return Fitted()
+
+    def score(self, queries: Sequences) -> Floats:
+        """Return products of random vectors."""
+        rows = np.where(queries.users < len(self.users) - 1, queries.users, -1)
+        return np.asarray(self.users[rows] @ self.items.T, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write settings and vectors."""
+        write_model(folder, self.settings, {"users": self.users, "items": self.items})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_settings(folder, cls.Settings))
+        arrays = read_arrays(folder)
+        model.users, model.items = arrays["users"], arrays["items"]
+        return model

@@ -1,0 +1,69 @@
+"""Recent history: what a user did last comes first, popular items after; hard to beat where people repeat."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.retrievers.base import (
+    Fitted,
+    Floats,
+    ModelCard,
+    Retriever,
+    RunOptions,
+    Validation,
+    require_interactions,
+)
+from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.sequences import Sequences
+
+
+class RecentHistorySettings(Section):
+    """How fast the past fades."""
+
+    decay: float = Field(0.9, gt=0, le=1, description="weight of an interaction against the one after it")
+    popularity_weight: float = Field(
+        1e-3, ge=0, description="weight of popularity, from 0 to 1, beside the history: it orders all other items"
+    )
+
+
+class RecentHistory(Retriever):
+    """Scores an item by `decay ** age` of its newest interaction in the query's history, plus a little popularity."""
+
+    card = ModelCard(
+        name="recent_history",
+        family="baseline",
+        needs="order of events",
+        good_at="repeated consumption, and as a baseline wherever seen items may be shown again",
+        source="counting",
+    )
+    Settings = RecentHistorySettings
+
+    def __init__(self, settings: RecentHistorySettings | None = None) -> None:
+        super().__init__(settings)
+        self.popularity = np.zeros(0, dtype=np.float32)
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Count how often each item was used; the history comes with the query."""
+        require_interactions(train)
+        counts = np.bincount(train.items, minlength=train.num_items)
+        self.popularity = (counts / counts.max()).astype(np.float32)
+        return Fitted()
+
+    def score(self, queries: Sequences) -> Floats:
+        """Return decayed histories over a floor of popularity."""
+        decayed = queries.matrix(self.settings.decay**queries.ages)
+        return np.asarray(decayed.toarray() + self.settings.popularity_weight * self.popularity, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write settings and popularity."""
+        write_model(folder, self.settings, {"popularity": self.popularity})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_settings(folder, cls.Settings))
+        model.popularity = read_arrays(folder)["popularity"]
+        return model

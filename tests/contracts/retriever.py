@@ -1,0 +1,163 @@
+"""What every retriever keeps: it learns a planted pattern, respects its seed, and survives settings and disk."""
+
+import pickletools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipelines.errors import TrainingError
+from pipelines.models.retrievers.base import Retriever, RunOptions, Validation
+from pipelines.models.retrievers.catalogue import MODELS, retriever_class
+from pipelines.models.sequences import Sequences
+
+NUM_GROUPS, GROUP_SIZE, NUM_USERS, LENGTH = 4, 8, 80, 6
+NUM_ITEMS = NUM_GROUPS * GROUP_SIZE
+DAY = 86_400
+PLAIN = {".json", ".npz", ".keras", ".h5", ".onnx", ".parquet"}
+
+
+def walks(num_users: int = NUM_USERS, *, seed: int = 0, length: int = LENGTH) -> Sequences:
+    """Each user walks on through a circle of 8 items that is their own of 4: both group and order are to be learnt."""
+    rng = np.random.default_rng(seed)
+    group, start = np.arange(num_users) % NUM_GROUPS, rng.integers(0, GROUP_SIZE, num_users)
+    steps = (start[:, None] + np.arange(length)) % GROUP_SIZE
+    items = (group[:, None] * GROUP_SIZE + steps).ravel()
+    times = (np.arange(num_users)[:, None] * 60 + np.arange(length) * DAY).ravel() + 1_600_000_000
+    users = np.repeat(np.arange(num_users), length)
+    values = np.full(len(items), 5.0)
+    return Sequences.of(users, items, num_users=num_users, num_items=NUM_ITEMS, times=times, values=values)
+
+
+class RetrieverContract:
+    """Subclass with `name`, as in the catalogue, and settings that make the model small and quick.
+
+    Attributes:
+        name: of the model.
+        settings: over the model's defaults.
+        learns: least share of queries whose next item is among the best two of those not seen yet; by chance 8 %.
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[dict[str, Any]] = {}
+    learns: ClassVar[float] = 0.8
+    seed: ClassVar[int] = 3
+
+    def train(self) -> Sequences:
+        """Return what the model is fitted on."""
+        return walks()
+
+    def model(self) -> Retriever:
+        """Return the model, not fitted."""
+        kind = retriever_class(self.name)
+        return kind(kind.Settings(**self.settings))
+
+    def fitted_on(self, train: Sequences, seed: int) -> Retriever:
+        model = self.model()
+        queries, targets = train.without_last()
+        model.fit(train, options=RunOptions(seed=seed, device="cpu"), validation=Validation(queries, targets))
+        return model
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls) -> Retriever:
+        """The model fitted once a class."""
+        case = cls()
+        return case.fitted_on(case.train(), case.seed)
+
+    @pytest.fixture
+    def queries(self) -> Sequences:
+        """Known users, one never seen, and one that never did anything."""
+        known, _ = self.train().take(np.arange(6)).without_last()
+        users = known.users.copy()
+        users[4] = -1
+        kept = known.keep(known.rows != 5)
+        users[5] = -1
+        return replace(kept, users=users)
+
+    def test_the_card_says_what_the_model_is(self) -> None:
+        card = retriever_class(self.name).card
+        assert card.name == self.name
+        assert self.name in MODELS
+        assert all((card.family, card.needs, card.good_at, card.source))
+
+    def test_it_learns_a_planted_pattern(self, fitted: Retriever) -> None:
+        queries, targets = self.train().without_last()
+        scores = np.where(queries.seen(), -np.inf, fitted.score(queries))
+        own = scores[np.arange(len(queries)), targets][:, None]
+        # Ties count worst case: an item that scores the same as the wanted one stands before it.
+        rank = (scores >= own).sum(axis=1)
+        assert (rank <= 2).mean() >= self.learns
+
+    def test_equal_seeds_give_equal_scores(self, fitted: Retriever, queries: Sequences) -> None:
+        again = self.fitted_on(self.train(), self.seed)
+        np.testing.assert_array_equal(fitted.score(queries), again.score(queries))
+
+    def test_settings_survive_a_round_trip_and_refuse_what_they_do_not_know(self) -> None:
+        kind = retriever_class(self.name)
+        settings = kind.Settings(**self.settings)
+        assert kind.Settings.model_validate_json(settings.model_dump_json()) == settings
+        assert all(field.description for field in kind.Settings.model_fields.values())
+        with pytest.raises(ValidationError, match="no_such_setting"):
+            kind.Settings(no_such_setting=1)
+
+    def test_saved_and_loaded_it_gives_equal_scores(
+        self, fitted: Retriever, queries: Sequences, tmp_path: Path
+    ) -> None:
+        fitted.save(tmp_path / "a")
+        (tmp_path / "a").rename(tmp_path / "b")
+        loaded = type(fitted).load(tmp_path / "b")
+        assert loaded.settings == fitted.settings
+        np.testing.assert_array_equal(loaded.score(queries), fitted.score(queries))
+
+    def test_what_is_saved_holds_no_pickle(self, fitted: Retriever, tmp_path: Path) -> None:
+        fitted.save(tmp_path)
+        files = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert files
+        assert {path.suffix for path in files} <= PLAIN
+        for path in files:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as arrays:
+                    assert all(array.dtype != object for array in arrays.values())
+            assert not _is_pickle(path)
+
+    def test_unseen_users_and_empty_histories_get_finite_scores(self, fitted: Retriever, queries: Sequences) -> None:
+        assert queries.users[4] == -1
+        assert queries.lengths[5] == 0
+        scores = fitted.score(queries)
+        assert scores.dtype == np.float32
+        assert scores.shape == (len(queries), NUM_ITEMS)
+        assert np.isfinite(scores).all()
+
+    def test_no_query_is_no_score(self, fitted: Retriever, queries: Sequences) -> None:
+        scores = fitted.score(queries.take(np.zeros(0, dtype=np.int64)))
+        assert scores.shape == (0, NUM_ITEMS)
+        assert scores.dtype == np.float32
+
+    def test_a_score_does_not_depend_on_who_else_asks(self, fitted: Retriever, queries: Sequences) -> None:
+        together = fitted.score(queries)
+        order = np.array([5, 2, 4, 2])
+        np.testing.assert_allclose(fitted.score(queries.take(order)), together[order], rtol=1e-4, atol=1e-5)
+
+    def test_serving_knows_order_alone_and_is_answered(self, fitted: Retriever, queries: Sequences) -> None:
+        bare = replace(queries, times=None, values=None, moments=None)
+        assert np.isfinite(fitted.score(bare)).all()
+
+    def test_nothing_to_learn_from_is_refused(self) -> None:
+        empty = self.train().keep(np.zeros(len(self.train().items), dtype=bool))
+        with pytest.raises(TrainingError, match="0 interactions"):
+            self.model().fit(empty, options=RunOptions(seed=1))
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the whole file is one pickle that Python would load."""
+    content = path.read_bytes()
+    if not content.startswith(b"\x80"):
+        return False
+    try:
+        return any(op.name == "STOP" for op, _, _ in pickletools.genops(content))
+    except ValueError:
+        return False

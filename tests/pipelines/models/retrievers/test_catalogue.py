@@ -1,0 +1,40 @@
+import pytest
+
+from pipelines.errors import ConfigError
+from pipelines.models.retrievers.catalogue import MODELS, cards, listing, retriever_class
+
+
+def test_every_name_is_that_of_its_card():
+    assert [card.name for card in cards()] == list(MODELS)
+
+
+def test_families_are_those_of_the_contract():
+    families = {"baseline", "neighbourhood", "linear", "factorization", "embedding", "content", "deep", "sequential"}
+    assert {card.family for card in cards()} <= families
+
+
+def test_the_listing_has_each_setting_with_its_default():
+    settings = {model["name"]: model["settings"] for model in listing()}
+    assert settings["recent_history"] == {"decay": 0.9, "popularity_weight": 0.001}
+    assert settings["two_tower"]["embedding_dim"] == 64
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="'no_such' is unknown; expected one of two_tower, popularity"):
+        retriever_class("no_such")
+
+
+def test_the_two_tower_learns_from_features():
+    with pytest.raises(ConfigError, match="learns from features"):
+        retriever_class("two_tower")
+
+
+def test_listing_loads_no_keras():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pipelines.models.retrievers.catalogue import listing; listing(); "
+        "assert not {'tensorflow', 'keras', 'implicit', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
