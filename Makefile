@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup setup-dev run stop status test lint format screenshot lock clean
 
 PYTHON ?= python3
+WORKERS ?= 2
 export TANDEM_HOME ?= $(CURDIR)/.tandem
 # Package caches stay inside the home too, unless a shared one is named: nothing else on the machine is touched.
 export UV_CACHE_DIR ?= $(abspath $(TANDEM_HOME))/cache/uv
@@ -33,8 +34,8 @@ stop: ## End the platform's own processes; state stays in TANDEM_HOME.
 status: setup ## Show addresses, DAG states, the champion and serving.
 	@.venv/bin/tandem status
 
-test: setup-dev ## Run the tests; TANDEM_DATA=folder adds those on real data.
-	@.venv/bin/python -m pytest $(ARGS)
+test: setup-dev ## Run the tests; TANDEM_DATA=folder adds those on real data, WORKERS=0 runs them in one process.
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: setup-dev ## Check style, types, import directions and locks.
 	@.venv/bin/ruff check .

@@ -45,3 +45,18 @@ def free_port() -> Callable[[], int]:
             return int(probe.getsockname()[1])
 
     return find
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file, and those of the one platform, in one process, and begin with the longest."""
+    first = ("tests/platform", "tests/test_compose_native.py")
+
+    def group(item: pytest.Item) -> str:
+        file = item.nodeid.partition("::")[0]
+        return next((name for name in first if file.startswith(name)), file)
+
+    groups = {item: group(item) for item in items}
+    for item, name in groups.items():
+        item.add_marker(pytest.mark.xdist_group(name.replace("/", ".")))
+    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))

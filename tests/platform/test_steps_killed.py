@@ -2,16 +2,15 @@
 
 import json
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.cli.steps import STEPS
-from pipelines.config import REPOSITORY
 from tests.support.platform import RunningPlatform, registered_versions
+from tests.support.warm_steps import WarmSteps
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -47,36 +46,13 @@ OTHER_OPTIONS = {"export_features": ("--start", "2025-06-10T00:00:00Z", "--end",
 DATASET = "killed"
 # The rows are those of the first run; the models must be others, else its versions are found and nothing is trained.
 OTHER_MODELS = ("--set", "retrieval.learning_rate=0.0031")
-KILLER = """
-import importlib, os, signal, sys
-target, when, number, *arguments = sys.argv[1:]
-module, _, path = target.partition(":")
-owner = importlib.import_module(module)
-*owners, name = path.split(".")
-for part in owners:
-    owner = getattr(owner, part)
-original, calls = getattr(owner, name), []
-
-def dying(*args, **kwargs):
-    calls.append(name)
-    if when == "before" and len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*args, **kwargs)
-    if len(calls) == int(number):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-
-setattr(owner, name, dying)
-from pipelines.cli.main import main
-sys.exit(main(arguments))
-"""
 
 
 class Chain:
     """Steps run one after the other on the command line, their references kept as files."""
 
-    def __init__(self, platform: RunningPlatform, folder: Path) -> None:
-        self.platform, self.folder = platform, folder
+    def __init__(self, platform: RunningPlatform, folder: Path, warm: WarmSteps) -> None:
+        self.platform, self.folder, self.warm = platform, folder, warm
 
     def result(self, step: str) -> Any:
         return json.loads((self.folder / f"{step}.json").read_text())
@@ -100,23 +76,23 @@ class Chain:
 
     def kill(self, step: str) -> None:
         target, when, number, _ = MIDDLE[step]
-        command = [sys.executable, "-c", KILLER, target, when, str(number), *self.arguments(step)]
-        died = subprocess.run(
-            command, cwd=REPOSITORY, env=self.platform.env, capture_output=True, text=True, timeout=300, check=False
-        )
+        died = self.warm.run(*self.arguments(step), kill=(target, when, number))
         assert died.returncode == -signal.SIGKILL, f"{step} was not killed: {died.stderr[-2000:]}"
 
     def run(self, step: str) -> None:
-        done = self.platform.tandem(*self.arguments(step), timeout=300)
+        done = self.warm.run(*self.arguments(step))
         assert done.returncode == 0, done.stderr[-2000:]
         (self.folder / f"{step}.json").write_text(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def chain(platform: RunningPlatform, first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    made = Chain(platform, tmp_path_factory.mktemp("references"))
-    platform.tandem(*made.arguments("take_snapshot"))  # there is no lake yet; now the configuration is resolved
-    return made
+def chain(platform: RunningPlatform, first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    folder = tmp_path_factory.mktemp("references")
+    warm = WarmSteps(platform.env, folder)
+    made = Chain(platform, folder, warm)
+    warm.run(*made.arguments("take_snapshot"))  # there is no lake yet; now the configuration is resolved
+    yield made
+    warm.close()
 
 
 def test_every_step_is_killed_here() -> None:
