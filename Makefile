@@ -35,7 +35,7 @@ status: setup ## Show addresses, DAG states, the champion and serving.
 	@.venv/bin/tandem status
 
 test: setup-dev ## Run the tests; TANDEM_DATA=folder adds those on real data, WORKERS=0 runs them in one process.
-	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 lint: setup-dev ## Check style, types, import directions and locks.
 	@.venv/bin/ruff check .

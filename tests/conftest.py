@@ -4,10 +4,13 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before Feast: it names a folder for Prometheus' multi-process mode, in which all registries of a process are one.
 import prometheus_client  # noqa: F401
 import pytest
+
+LONGEST = ("tests/platform", "tests/test_compose_native.py")
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +50,23 @@ def free_port() -> Callable[[], int]:
     return find
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and those of the one platform, in one process, and begin with the longest."""
-    first = ("tests/platform", "tests/test_compose_native.py")
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: LONGEST.index(group) if (group := scope(item.nodeid)) in LONGEST else len(LONGEST))
 
-    def group(item: pytest.Item) -> str:
-        file = item.nodeid.partition("::")[0]
-        return next((name for name in first if file.startswith(name)), file)
 
-    groups = {item: group(item) for item in items}
-    for item, name in groups.items():
-        item.add_marker(pytest.mark.xdist_group(name.replace("/", ".")))
-    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a file, and those of the one platform, in one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByScope(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope(nodeid)
+
+    return ByScope(config, log)
+
+
+def scope(nodeid: str) -> str:
+    """Return what a test shares its process with."""
+    file = nodeid.partition("::")[0]
+    return next((group for group in LONGEST if file.startswith(group)), file)
