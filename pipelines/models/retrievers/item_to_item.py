@@ -1,0 +1,80 @@
+"""Models that are one matrix: how much each item of a history speaks for each other item."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
+from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.sequences import Sequences
+
+# Popularity orders what the matrix leaves equal, such as all items for an empty history, and nothing else.
+POPULARITY_FLOOR = 1e-4
+
+
+class HistorySettings(Section):
+    """How a query's history is weighed."""
+
+    history_decay: float = Field(1.0, gt=0, le=1, description="weight of an interaction against the one after it")
+
+
+class ItemToItem(Retriever):
+    """Scores items by `history @ weights`, plus a trace of popularity.
+
+    `history` is `[num_queries, num_items]` with `history_decay ** age` of each interaction; `weights` is
+    `[num_items, num_items]`, from history to candidate, a dense array or a scipy CSR matrix.
+    """
+
+    def __init__(self, settings: Any = None) -> None:
+        super().__init__(settings)
+        self.weights: Any = np.zeros((0, 0), dtype=np.float32)
+        self.popularity = np.zeros(0, dtype=np.float32)
+
+    @abstractmethod
+    def item_weights(self, train: Sequences) -> Any:
+        """Return the matrix, `[num_items, num_items]`, dense or CSR, float32."""
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Compute the matrix; nothing is random and nothing is iterated."""
+        require_interactions(train)
+        counts = np.bincount(train.items, minlength=train.num_items)
+        self.popularity = (counts / counts.sum()).astype(np.float32)
+        self.weights = self.item_weights(train)
+        return Fitted(figures={"num_parameters": float(np.count_nonzero(getattr(self.weights, "data", self.weights)))})
+
+    def score(self, queries: Sequences) -> Floats:
+        """Return the scores of all items, `[num_queries, num_items]`."""
+        scores = queries.matrix(self.settings.history_decay**queries.ages) @ self.weights
+        dense = scores if isinstance(scores, np.ndarray) else scores.toarray()
+        return np.asarray(dense + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write settings, matrix and popularity."""
+        write_model(folder, self.settings, {"popularity": self.popularity} | _as_arrays(self.weights))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_settings(folder, cls.Settings))
+        arrays = read_arrays(folder)
+        model.popularity, model.weights = arrays["popularity"], _as_matrix(arrays)
+        return model
+
+
+def _as_arrays(weights: Any) -> dict[str, Any]:
+    if isinstance(weights, np.ndarray):
+        return {"weights": weights}
+    return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+
+
+def _as_matrix(arrays: dict[str, Any]) -> Any:
+    import scipy.sparse as sp
+
+    if "weights" in arrays:
+        return arrays["weights"]
+    num_items = len(arrays["indptr"]) - 1
+    return sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(num_items, num_items))

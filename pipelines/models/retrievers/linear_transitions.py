@@ -1,0 +1,63 @@
+"""Linear transitions: a ridge regression of what comes next on what came before, in closed form."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.models.retrievers.base import ModelCard
+from pipelines.models.retrievers.item_to_item import HistorySettings, ItemToItem
+from pipelines.models.sequences import Sequences
+
+
+class LinearTransitionSettings(HistorySettings):
+    """What counts as before and after, and the regularization."""
+
+    history_decay: float = Field(0.8, gt=0, le=1, description="weight of an interaction against the one after it")
+    l2: float = Field(100.0, gt=0, description="added to the diagonal of the Gram matrix")
+    num_before: int = Field(20, ge=1, description="items before a moment that are regressed on")
+    num_after: int = Field(5, ge=1, description="items after a moment that are predicted")
+    before_decay: float = Field(0.7, gt=0, le=1, description="weight of an item before against the one after it")
+    after_decay: float = Field(0.6, gt=0, le=1, description="weight of an item after against the one before it")
+    target_norm: float = Field(0.0, ge=0, le=1, description="scores are divided by item counts to this power")
+
+
+class LinearTransitions(ItemToItem):
+    """`(S'S + l2 I)^-1 S'T`: a row of `S` holds the decayed past of one moment of a history, of `T` its future."""
+
+    card = ModelCard(
+        name="linear_transitions",
+        family="linear",
+        needs="order of events; memory for items squared",
+        good_at="sequences of up to some ten thousand items, in seconds",
+        source="Choi and others, Session-aware linear item-item models, WWW 2021 (its transition part)",
+    )
+    Settings = LinearTransitionSettings
+
+    def item_weights(self, train: Sequences) -> Any:
+        """Return the closed form, dense."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        settings = self.settings
+        before = _shifted(train, -np.arange(1, settings.num_before + 1), settings.before_decay)
+        after = _shifted(train, np.arange(settings.num_after), settings.after_decay)
+        gram = (before.T @ before).toarray().astype(np.float64)
+        gram[np.diag_indices_from(gram)] += settings.l2
+        weights = cho_solve(cho_factor(gram, overwrite_a=True), (before.T @ after).toarray())
+        counts = np.maximum(np.bincount(train.items, minlength=train.num_items), 1)
+        return (weights / counts**settings.target_norm).astype(np.float32)
+
+
+def _shifted(train: Sequences, steps: Any, decay: float) -> Any:
+    """Return the items so many steps from each interaction within its row, decayed with distance.
+
+    CSR, float32 `[num_interactions, num_items]`.
+    """
+    import scipy.sparse as sp
+
+    size = len(train.items)
+    at = np.arange(size)[:, None] + steps[None, :]
+    inside = (at >= train.offsets[train.rows][:, None]) & (at < train.offsets[train.rows + 1][:, None])
+    worth = np.broadcast_to((decay ** np.arange(len(steps))).astype(np.float32), at.shape)[inside]
+    offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))])
+    return sp.csr_matrix((worth, train.items[at[inside]], offsets), shape=(size, train.num_items))
