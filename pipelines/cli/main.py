@@ -13,6 +13,7 @@ from pipelines.cli import (
     leakage_check,
     models,
     recommend,
+    reproduce,
     run,
     status,
     steps,
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     checks = (bitemporal_report, check_features, check_parity, leakage_check)
-    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, models, steps):
+    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, models, reproduce, steps):
         command.add(commands)
     return root
 

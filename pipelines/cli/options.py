@@ -37,7 +37,7 @@ def parameters(parsed: argparse.Namespace) -> Json:
     paths = {name: getattr(parsed, name) for name in ("data", "mapping", "config")}
     absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
     given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, **absolute}
-    settings = dict(_assignment(pair) for pair in parsed.set)
+    settings = dict(assignment(pair) for pair in parsed.set)
     return {key: value for key, value in given.items() if value is not None} | {"settings": settings}
 
 
@@ -68,7 +68,8 @@ def platform_config(parsed: argparse.Namespace) -> Config:
     return load_config(parsed.config, {k: v for k, v in running_ports(config.home / "run").items() if k not in named})
 
 
-def _assignment(pair: str) -> tuple[str, Any]:
+def assignment(pair: str) -> tuple[str, Any]:
+    """Return key and value of `KEY=VALUE`; the value is read as YAML."""
     import yaml
 
     key, equals, text = pair.partition("=")

@@ -27,6 +27,7 @@ from pipelines.entrypoints.features import (
 )
 from pipelines.entrypoints.handover import drainable, last_published, publish, receive
 from pipelines.entrypoints.releasing import assemble_release, build_index, compare_release, promote_release
+from pipelines.entrypoints.reproducing import list_protocols, reproduce
 from pipelines.entrypoints.training import (
     build_ranking_set,
     build_training_set,
@@ -60,6 +61,7 @@ __all__ = [
     "finish_drain",
     "last_published",
     "list_models",
+    "list_protocols",
     "list_training_sets",
     "materialize_online",
     "parse_as_of",
@@ -71,6 +73,7 @@ __all__ = [
     "receive",
     "report_leakage",
     "report_parity",
+    "reproduce",
     "resolve_config",
     "resolve_params",
     "runs_folder",

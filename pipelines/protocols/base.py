@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from pipelines.errors import ConfigError
+
 Part = Literal["test", "validation"]
 LOWER_IS_BETTER = {"rmse"}
 
@@ -32,7 +36,7 @@ class Contender:
         name: line of the table.
         model: name in the catalogue of models.
         settings: those that differ from the model's defaults.
-        stops_early: whether it learns without the validation part and stops by it; else it learns from all but the test.
+        stops_early: whether it learns without the validation part and stops by it; else from all but the test.
         is_random: whether the seed matters; a model it does not matter to runs once.
     """
 
@@ -41,6 +45,22 @@ class Contender:
     settings: Mapping[str, Any] = field(default_factory=dict)
     stops_early: bool = False
     is_random: bool = False
+
+    def settings_of(self, kind: Any) -> Any:
+        """Return the settings as those of a model class.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range.
+        """
+        try:
+            return kind.Settings(**self.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(
+                f"setting {where!r} of {self.model}: {first['msg']} (got {first.get('input')!r}). "
+                "`tandem models --json` lists each model's settings"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def contest_ranking(contender: Contender, parts: Parts, part: Part, seed: int) -
     """Fit a contender and return its metrics on a part."""
     task: RankingTask = getattr(parts, part)
     kind = retriever_class(contender.model)
-    model = kind(kind.Settings(**contender.settings))
+    model = kind(contender.settings_of(kind))
     options = RunOptions(seed=seed)
     if contender.stops_early:
         inner: RankingTask = parts.validation

@@ -1,6 +1,7 @@
 """The published splits. Each returns what is learned from, what each query knows, and what it should find."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -107,6 +108,7 @@ def tensorflow_shuffled(num_rows: int, *, global_seed: int = TENSORFLOW_UNSEEDED
         num_rows: rows of the file; the shuffle's buffer holds them all.
         global_seed: what `tf.random.set_seed` was called with; it is set in this process, too.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     tf.random.set_seed(global_seed)

@@ -16,6 +16,9 @@ MODELS: dict[str, str] = {
     "popularity": "popularity:Popularity",
     "recent_history": "recent_history:RecentHistory",
     "random": "random_order:RandomOrder",
+    "transitions": "transitions:Transitions",
+    "linear_transitions": "linear_transitions:LinearTransitions",
+    "ease": "ease:Ease",
 }
 
 
