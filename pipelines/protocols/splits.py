@@ -113,7 +113,8 @@ def tensorflow_shuffled(num_rows: int, *, global_seed: int = TENSORFLOW_UNSEEDED
 
     tf.random.set_seed(global_seed)
     positions = tf.data.Dataset.range(num_rows).shuffle(num_rows, seed=42, reshuffle_each_iteration=False)
-    return tfds_order(num_rows)[next(positions.batch(num_rows).as_numpy_iterator())]
+    order: Order = next(positions.batch(num_rows).as_numpy_iterator())
+    return tfds_order(num_rows)[order]
 
 
 def _single(targets: NDArray[np.int32], num_items: int) -> Sequences:

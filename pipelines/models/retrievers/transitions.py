@@ -36,12 +36,17 @@ class Transitions(ItemToItem):
         """Return decayed, normalized counts as CSR, from the item before to the item after."""
         import scipy.sparse as sp
 
-        shape = (train.num_items, train.num_items)
-        weights = sp.csr_matrix(shape, dtype=np.float32)
-        for step in range(1, self.settings.num_steps + 1):
-            later = np.flatnonzero(np.arange(len(train.items)) - train.offsets[train.rows] >= step)
-            worth = np.full(len(later), self.settings.step_decay ** (step - 1), dtype=np.float32)
-            weights = weights + sp.csr_matrix((worth, (train.items[later - step], train.items[later])), shape=shape)
+        steps = range(1, self.settings.num_steps + 1)
+        weights: Any = sum(self.settings.step_decay ** (step - 1) * _followers(train, step) for step in steps)
         counts = np.maximum(np.bincount(train.items, minlength=train.num_items), 1).astype(np.float32)
         before, after = counts**-self.settings.source_norm, counts**-self.settings.target_norm
         return (sp.diags(before) @ weights @ sp.diags(after)).tocsr().astype(np.float32)
+
+
+def _followers(train: Sequences, step: int) -> Any:
+    """Return how often each item came so many steps after each other, CSR `[num_items, num_items]`."""
+    import scipy.sparse as sp
+
+    later = np.flatnonzero(np.arange(len(train.items)) - train.offsets[train.rows] >= step)
+    cells: Any = (np.ones(len(later), dtype=np.float32), (train.items[later - step], train.items[later]))
+    return sp.csr_matrix(cells, shape=(train.num_items, train.num_items))

@@ -33,7 +33,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
     steps = {name.replace("_", "-") for name in STEPS}
     assert set(commands()) == steps | {
-        *("up", "run", "stop", "status", "recommend", "explain"),
+        *("up", "run", "stop", "status", "recommend", "reproduce", "explain"),
         *(
             "ingest-events",
             "drain-events",
@@ -144,7 +144,7 @@ def test_serving_that_is_not_there_is_not_the_callers_fault(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free_port: Any
 ) -> None:
     monkeypatch.setenv("TANDEM_PORTS__SERVING", str(free_port()))
-    assert main(["recommend", "u1"]) == 1
+    assert main(["recommend", "reproduce", "u1"]) == 1
     assert capsys.readouterr().err.startswith("tandem recommend: ")
 
 
