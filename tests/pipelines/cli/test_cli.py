@@ -144,7 +144,7 @@ def test_serving_that_is_not_there_is_not_the_callers_fault(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free_port: Any
 ) -> None:
     monkeypatch.setenv("TANDEM_PORTS__SERVING", str(free_port()))
-    assert main(["recommend", "reproduce", "u1"]) == 1
+    assert main(["recommend", "u1"]) == 1
     assert capsys.readouterr().err.startswith("tandem recommend: ")
 
 
