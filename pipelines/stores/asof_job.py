@@ -17,7 +17,7 @@ from pipelines.stores.asof_sources import open_filesystem, resolve
 ROW_GROUP_BYTES = 32 * 2**20
 
 
-class AsOfRetrievalJob(RetrievalJob):  # type: ignore[misc]
+class AsOfRetrievalJob(RetrievalJob):
     """A query that runs when its result is asked for.
 
     Args:

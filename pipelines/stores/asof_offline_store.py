@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from feast.feature_view import FeatureView
 
 
-class AsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     """Settings of the store in the Feast yaml.
 
     Attributes:
@@ -52,7 +52,7 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     storage_options: dict[StrictStr, StrictStr] = {}
 
 
-class AsOfOfflineStore(OfflineStore):  # type: ignore[misc]
+class AsOfOfflineStore(OfflineStore):
     """Exact point-in-time joins: the newest row with `feature time <= label time`, within its TTL.
 
     Every label row is kept, in order. Of rows with equal key and time the one created last wins, then the last by

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 READ_ROWS = 20_000
 
 
-class ColumnarEngineConfig(LocalComputeEngineConfig):  # type: ignore[misc]
+class ColumnarEngineConfig(LocalComputeEngineConfig):
     """Settings of the engine in the Feast yaml."""
 
     type: Literal["pipelines.stores.columnar_engine.ColumnarEngine"] = "pipelines.stores.columnar_engine.ColumnarEngine"
 
 
-class ColumnarEngine(LocalComputeEngine):  # type: ignore[misc]
+class ColumnarEngine(LocalComputeEngine):
     """Materializes the newest row of each entity in the task's window."""
 
     def _materialize_one(self, registry: Any, task: MaterializationTask, **kwargs: Any) -> LocalMaterializationJob:

@@ -93,6 +93,15 @@ def fixed(matrix: np.ndarray) -> pa.BinaryArray:
     return _binary(np.ascontiguousarray(matrix), np.arange(num_rows + 1, dtype=np.int64) * width)
 
 
+def from_hex(texts: pa.StringArray) -> pa.BinaryArray:
+    """Return texts of hexadecimal digits, in either case, as the bytes they stand for."""
+    ends = _binary_offsets(texts)
+    digits = np.frombuffer(_data(texts), np.uint8)[ends[0] : ends[-1]]
+    # '0' to '9' end in their value; 'A' to 'F' and 'a' to 'f' in one to six, and have the bit of 64.
+    halves = (digits & 15) + 9 * (digits >> 6)
+    return _binary(halves[::2] << 4 | halves[1::2], (ends - ends[0]) // 2)
+
+
 def lengths_of(column: pa.Array) -> np.ndarray:
     """Return the number of bytes of each row as int64."""
     lengths: np.ndarray = pc.binary_length(column).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.errors import FeatureStoreError
 from pipelines.stores import online_encoding
+from pipelines.stores.online_encoding import from_hex
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -143,20 +144,26 @@ def from_feast(config: "RepoConfig", data: Sequence[FeastRow]) -> OnlineRows:
     )
 
 
-def from_cells(view: "FeatureView", keys: pa.BinaryArray, cells: Sequence[tuple[bytes, str, bytes, int]]) -> OnlineRows:
-    """Return cells (key, feature, value, event time in microseconds), in any order, as the rows of `keys`."""
-    columns = zip(*cells, strict=True) if cells else ((), (), (), ())
-    kinds = (pa.binary(), pa.string(), pa.binary(), pa.int64())
-    cell_keys, features, found, us = (pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True))
-    row = pc.index_in(cell_keys, keys).to_numpy(zero_copy_only=False)
-    event_us, values = np.full(len(keys), 2**63 - 1 if view.features else NOTHING), {}
-    for field in view.features:
-        cell = np.flatnonzero(pc.equal(features, field.name).to_numpy(zero_copy_only=False))
-        place = np.full(len(keys), -1)
-        place[row[cell]] = cell
-        at = pa.array(place, mask=place < 0)
-        values[field.name] = found.take(at).fill_null(b"")
-        event_us = np.minimum(event_us, us.take(at).fill_null(NOTHING).to_numpy(zero_copy_only=False))
+def from_texts(keys: pa.BinaryArray, names: Sequence[str], found: Sequence[tuple[bytes, int, str]]) -> OnlineRows:
+    """Return what a database found for some of the keys, in any order, as the rows of all `keys`.
+
+    Databases give a row of long text much faster than many short values.
+
+    Args:
+        keys: binary `[num_rows]`, serialized entity keys.
+        names: features of the result.
+        found: an entity's key, its oldest event time in microseconds since 1970, and its values in the order of
+            `names`, as hexadecimal digits with commas between.
+    """
+    columns = zip(*found, strict=True) if found else ((), (), ())
+    kinds = (pa.binary(), pa.int64(), pa.string())
+    found_keys, us, texts = (pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True))
+    row = pc.index_in(keys, found_keys)
+    nothing = "," * (len(names) - 1)
+    cells = from_hex(pc.split_pattern(texts.take(row).fill_null(nothing), ",").flatten())
+    every = pa.array(np.arange(len(keys)) * len(names))
+    values = {name: cells.take(pc.add(every, n)) for n, name in enumerate(names)}
+    event_us = us.take(row).fill_null(NOTHING).to_numpy(zero_copy_only=False)
     return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
 
 

@@ -21,13 +21,7 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
 from pipelines.stores.online_encoding import fixed, join, lengths_of
-from pipelines.stores.online_rows import (
-    NOTHING,
-    FeastRowWriter,
-    OnlineRows,
-    from_cells,
-    microseconds,
-)
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -41,7 +35,7 @@ _NULL = b"\xff\xff\xff\xff"
 _POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01
 
 
-class ForwardPostgresOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class ForwardPostgresOnlineStoreConfig(FeastConfigBaseModel):
     """Settings of the store in the Feast yaml.
 
     Attributes:
@@ -54,7 +48,7 @@ class ForwardPostgresOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[mi
     url: StrictStr
 
 
-class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):  # type: ignore[misc]
+class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
     """PostgreSQL; a row is replaced only by one that is not older."""
 
     def __init__(self) -> None:
@@ -142,9 +136,16 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):  # type: ignore[m
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
-        cells = self._cells(config, view, keys.to_pylist(), [field.name for field in view.features])
-        at = microseconds(pa.array([cell[3] for cell in cells], pa.timestamp("us", "UTC"))).tolist()
-        return from_cells(view, keys, [(*cell[:3], us) for cell, us in zip(cells, at, strict=True)])
+        names = sorted(field.name for field in view.features)
+        query = """
+            SELECT entity_key, (extract(epoch FROM min(event_ts)) * 1000000)::bigint,
+                string_agg(encode(coalesce(value, ''), 'hex'), ',' ORDER BY feature_name COLLATE "C")
+            FROM {} WHERE entity_key = ANY(%b) AND feature_name = ANY(%b)
+            GROUP BY entity_key HAVING count(*) = %s
+        """
+        with self._transaction(config) as cursor:
+            cursor.execute(_sql(query, _name(config, view)), (keys.to_pylist(), names, len(names)), binary=True)
+            return from_texts(keys, names, cursor.fetchall())
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""

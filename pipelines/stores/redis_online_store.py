@@ -1,12 +1,13 @@
 """Feast's Redis online store, filled by raw commands made in columns, and never going back in time.
 
 Feast's own store reads all event times of a batch and then writes: two writers can pass each other, and a corrected
-row with an unchanged event time is left out. Here a short script compares and writes one entity in one step on the
-server. Rows stay in Feast's format: any Feast reader of Redis can read them.
+row with an unchanged event time is left out. Here a short script compares and writes a hundred entities in one step
+on the server, which answers nobody else meanwhile: about a millisecond. Rows stay in Feast's format: any Feast reader
+of Redis can read them.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from feast.feature_view import FeatureView
     from feast.repo_config import RepoConfig
 
+ROWS_A_CALL = 100
+ROWS_PACKED = 1_000  # at once: the server works on them while the next are packed
+# KEYS are the entities. ARGV: expiry in seconds, number of fields, their names, then the values of each entity; the
+# first field is the event time. An error of one entity does not keep the others from being written.
 # Event times are google.protobuf.Timestamp messages: seconds (field 1) and nanoseconds (field 2), left out when zero.
 # A negative number has ten bytes; its complement is read, since Lua's numbers are exact to 53 bits only.
 GUARDED_WRITE = """
@@ -50,19 +55,30 @@ local function moment(text)
     end
     return seconds, nanos
 end
-local before = redis.call('HGET', KEYS[1], ARGV[2])
-if before and before ~= ARGV[3] then
+local function older(text, before)
+    if not before or before == text then return false end
     local old, old_nanos = moment(before)
-    local new, new_nanos = moment(ARGV[3])
-    if new < old or (new == old and new_nanos < old_nanos) then return 0 end
+    local new, new_nanos = moment(text)
+    return new < old or (new == old and new_nanos < old_nanos)
 end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
-return 1
+local num, row, problem = tonumber(ARGV[2]), {}, nil
+for n = 1, num do row[2 * n - 1] = ARGV[2 + n] end
+for entity, key in ipairs(KEYS) do
+    local start = 2 + num * entity
+    local before = redis.pcall('HGET', key, ARGV[3])
+    if type(before) == 'table' then
+        problem = before
+    elseif not older(ARGV[start + 1], before) then
+        for n = 1, num do row[2 * n] = ARGV[start + n] end
+        redis.call('HSET', key, unpack(row))
+        if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
+    end
+end
+return problem or #KEYS
 """
 
 
-class ForwardRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
+class ForwardRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """Settings of the store in the Feast yaml: those of Feast's Redis store."""
 
     type: Literal["pipelines.stores.redis_online_store.ForwardRedisOnlineStore"] = (
@@ -70,7 +86,7 @@ class ForwardRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mis
     )
 
 
-class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):  # type: ignore[misc]
+class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
     """Redis, one server or behind sentinels; an entity's row is replaced only by one that is not older."""
 
     _script: bytes | None = None
@@ -88,19 +104,20 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):  # type: ignore
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
-        """Send one guarded write an entity, all in one go; those older than what is there are left out."""
+        """Send guarded writes, all in one go; those older than what is there are left out."""
         if not len(rows):
             return
         name = _view_name(config, view)
-        fields = [part for feature, column in rows.values.items() for part in (_mmh3(f"{name}:{feature}"), column)]
         expiry = str(config.online_store.key_ttl_seconds or 0).encode()
-        arguments = [_row_keys(config, rows.keys), expiry, _time_field(name), timestamps(rows.event_us), *fields]
-        client = self._single_server(config)
+        fields = [_time_field(name), *(_mmh3(f"{name}:{feature}") for feature in rows.values)]
+        shared = _words([expiry, b"%d" % len(fields), *fields])
+        columns = [_row_keys(config, rows.keys), timestamps(rows.event_us), *rows.values.values()]
+        client, num_calls = self._single_server(config), -(-len(rows) // ROWS_A_CALL)
         try:
-            self._send(client, [b"EVALSHA", self._loaded(client), b"1", *arguments], len(rows))
+            self._send(client, _calls(self._loaded(client), shared, columns), num_calls)
         except NoScriptError:  # The server was restarted since.
             self._script = None
-            self._send(client, [b"EVALSHA", self._loaded(client), b"1", *arguments], len(rows))
+            self._send(client, _calls(self._loaded(client), shared, columns), num_calls)
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
@@ -108,7 +125,9 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):  # type: ignore
         features = [field.name for field in view.features]
         fields = [_mmh3(f"{name}:{feature}") for feature in features]
         client = self._single_server(config)
-        found = self._send(client, [b"HMGET", _row_keys(config, keys), _time_field(name), *fields], len(keys))
+        words = [b"HMGET", _row_keys(config, keys), _time_field(name), *fields]
+        commands = _row_words(words, len(keys), head=b"*%d\r\n" % len(words))
+        found = self._send(client, [_part(commands, 0, len(keys))], len(keys))
         stamps, *columns = zip(*found, strict=True) if found else [()] * (len(features) + 1)
         complete = np.array([None not in row for row in found], bool)
         event_us = np.where(complete, [_moment(stamp) for stamp in stamps], NOTHING).astype(np.int64)
@@ -139,12 +158,12 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):  # type: ignore
             self._script = str(client.script_load(GUARDED_WRITE)).encode()
         return self._script
 
-    def _send(self, client: Any, words: list[bytes | pa.BinaryArray], num_rows: int) -> list[Any]:
-        """Send one command a row and return the answers; raises the first error among them."""
+    def _send(self, client: Any, commands: Iterable[Any], num: int) -> list[Any]:
+        """Send `num` commands and return the answers; raises the first error among them."""
         with _connection(client) as connection:
-            connection.send_packed_command([_packed(words, num_rows)])
+            connection.send_packed_command(commands)
             answers, problem = [], None
-            for _ in range(num_rows):
+            for _ in range(num):
                 try:
                     answers.append(connection.read_response(disable_decoding=True))
                 except ResponseError as error:  # The other answers are still to be read.
@@ -166,18 +185,41 @@ def _connection(client: Any) -> Iterator[Any]:
         client.connection_pool.release(connection)
 
 
-def _packed(words: list[bytes | pa.BinaryArray], num_rows: int) -> Any:
-    """The commands as one buffer, by the Redis protocol: https://redis.io/docs/latest/develop/reference/protocol-spec."""
-    parts: list[bytes | pa.BinaryArray] = [b"*%d\r\n" % len(words)]
+def _calls(script: bytes, shared: bytes, columns: Sequence[pa.BinaryArray]) -> Iterator[bytes]:
+    """Calls of the script for `ROWS_A_CALL` rows each; `columns` are the keys and the fields' values.
+
+    Commands are made by the Redis protocol: https://redis.io/docs/latest/develop/reference/protocol-spec.
+    """
+    for packed in range(0, len(columns[0]), ROWS_PACKED):
+        keys, *values = (column.slice(packed, ROWS_PACKED) for column in columns)
+        key_words, value_words = _row_words([keys], len(keys)), _row_words(values, len(keys))
+        for start in range(0, len(keys), ROWS_A_CALL):
+            num = min(ROWS_A_CALL, len(keys) - start)
+            num_words = 5 + num + (num + 1) * len(values)
+            head = b"*%d\r\n" % num_words + _words([b"EVALSHA", script, b"%d" % num])
+            yield b"".join([head, _part(key_words, start, num), shared, _part(value_words, start, num)])
+
+
+def _words(words: Sequence[bytes]) -> bytes:
+    return b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def _row_words(words: Sequence[bytes | pa.BinaryArray], num_rows: int, head: bytes = b"") -> pa.BinaryArray:
+    """The words of each row, after `head`; one of bytes is the same in all rows."""
+    parts: list[bytes | pa.BinaryArray] = [head]
     for word in words:
         if isinstance(word, bytes):
-            parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+            parts.append(_words([word]))
         else:
             length = pc.cast(pc.cast(pa.array(lengths_of(word)), pa.string()), pa.binary())
             parts += [b"$", length, b"\r\n", word, b"\r\n"]
-    commands = join(_merged(parts), num_rows)
-    offsets = np.frombuffer(commands.buffers()[1], np.int32)
-    return memoryview(commands.buffers()[2])[int(offsets[0]) : int(offsets[num_rows])]
+    return join(_merged(parts), num_rows)
+
+
+def _part(column: pa.BinaryArray, start: int, num: int) -> memoryview:
+    """The bytes of `num` rows from `start` on."""
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset + start :]
+    return memoryview(column.buffers()[2])[int(offsets[0]) : int(offsets[num])]
 
 
 def _merged(parts: list[bytes | pa.BinaryArray]) -> list[bytes | pa.BinaryArray]:

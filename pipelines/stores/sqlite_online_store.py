@@ -15,7 +15,7 @@ import pyarrow as pa
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_cells
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -29,7 +29,7 @@ QUARTER = 900  # seconds; every time zone's offset is constant within a quarter 
 NOTES = "tandem_notes"
 
 
-class WalSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
+class WalSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
     """Settings of the store in the Feast yaml: `path` of the SQLite file."""
 
     type: Literal["pipelines.stores.sqlite_online_store.WalSqliteOnlineStore"] = (
@@ -37,7 +37,7 @@ class WalSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
     )
 
 
-class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):  # type: ignore[misc]
+class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
     """SQLite with a write-ahead log; a row is replaced only by one that is not older."""
 
     def _get_conn(self, config: "RepoConfig") -> sqlite3.Connection:
@@ -84,11 +84,11 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):  # type: ignore[m
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
         """Write rows in one transaction; those older than what is there are left out."""
-        names = list(rows.values)
-        if not names:
+        if not rows.values:
             return
-        # One statement an entity: `?1` to `?4` are shared, then come pairs of name and value.
-        cells = ", ".join(f"(?1, ?{n}, ?{n + 1}, ?2, ?3, ?4)" for n in range(5, 5 + 2 * len(names), 2))
+        # One statement an entity: `?1` to `?4` are shared, then come the values.
+        names = map(_text, rows.values)
+        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, nullif(?3, {NOTHING}), ?4)" for n, name in enumerate(names, start=5))
         upsert = f"""
             INSERT INTO {_table(config, view)} (entity_key, feature_name, value, event_ts, created_ts, event_us)
             VALUES {cells}
@@ -98,25 +98,31 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):  # type: ignore[m
             WHERE excluded.event_us >= coalesce(event_us, event_ts * 1000000)
         """
         event, there = _local_seconds(rows.event_us), rows.created_us != NOTHING
-        arrived = pa.array(_local_seconds(np.where(there, rows.created_us, 0)), mask=~there).to_pylist()
-        pairs = [column for name in names for column in ([name] * len(rows), rows.values[name].to_pylist())]
-        connection = self._get_conn(config)
-        with connection:
-            columns = [rows.keys.to_pylist(), event, arrived, rows.event_us.tolist(), *pairs]
+        arrived = np.where(there, _local_seconds(np.where(there, rows.created_us, 0)), NOTHING)
+        columns = [_bytearrays(rows.keys), event.tolist(), arrived.tolist(), rows.event_us.tolist()]
+        columns += map(_bytearrays, rows.values.values())
+        with self._get_conn(config) as connection:
             connection.executemany(upsert, zip(*columns, strict=True))
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
         connection, asked = self._get_conn(config), keys.to_pylist()
-        cells: list[tuple[bytes, str, bytes, int]] = []
+        names = sorted(field.name for field in view.features)
+        wanted = ", ".join(map(_text, names))
+        found: list[tuple[bytes, int, str]] = []
         for start in range(0, len(asked), KEYS_AT_ONCE):
             part = asked[start : start + KEYS_AT_ONCE]
+            # Of each key all cells are read: the plus keeps SQLite from looking each of them up.
             query = f"""
-                SELECT entity_key, feature_name, value, coalesce(event_us, event_ts * 1000000)
-                FROM {_table(config, view)} WHERE entity_key IN ({", ".join("?" * len(part))})
+                SELECT entity_key, min(us), group_concat(hex(value)) FROM (
+                    SELECT entity_key, value, coalesce(event_us, event_ts * 1000000) AS us
+                    FROM {_table(config, view)}
+                    WHERE entity_key IN ({", ".join("?" * len(part))}) AND +feature_name IN ({wanted})
+                    ORDER BY entity_key, feature_name
+                ) GROUP BY entity_key HAVING count(*) = {len(names)}
             """
-            cells += connection.execute(query, part)
-        return from_cells(view, keys, cells)
+            found += connection.execute(query, part)
+        return from_texts(keys, names, found)
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""
@@ -139,11 +145,20 @@ def _table(config: "RepoConfig", view: "FeatureView") -> str:
     return '"' + _name(config, view).replace('"', '""') + '"'
 
 
-def _local_seconds(microseconds: np.ndarray) -> list[int]:
+def _text(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def _bytearrays(column: pa.BinaryArray) -> list[bytearray]:
+    """Binding `bytes`, or None, Python first looks for an adapter of that type, which takes longer than the insert."""
+    return list(map(bytearray, column.to_pylist()))
+
+
+def _local_seconds(microseconds: np.ndarray) -> np.ndarray:
     """Return the whole seconds that Feast, which reads them in local time, takes for these moments in UTC."""
     seconds = microseconds // 1_000_000
     quarters, inverse = np.unique(seconds // QUARTER, return_inverse=True)
     shown = [int(at.timestamp()) for at in (quarters * QUARTER).astype("datetime64[s]").tolist()]
     offsets = np.array(shown, np.int64) - quarters * QUARTER
-    local: list[int] = (seconds + offsets[inverse]).tolist()
+    local: np.ndarray = seconds + offsets[inverse]
     return local

@@ -137,6 +137,12 @@ class OnlineStoreContract:
         assert store.numbers("u1") == [3]
         assert store.read("u1").event_us.tolist() == microseconds(pa.array([NOON + TICK])).tolist()
 
+    def test_of_many_rows_the_older_ones_alone_are_left_out(self, store: OpenStore) -> None:
+        users = [f"u{n}" for n in range(1_101)]
+        store.write(*((user, 1, NOON) for user in users))
+        store.write(*((user, 2, NOON + TICK * (n % 3 - 1)) for n, user in enumerate(users)))
+        assert store.numbers(*users) == [2 if n % 3 else 1 for n in range(len(users))]
+
     def test_a_correction_at_the_same_moment_is_taken(self, store: OpenStore) -> None:
         store.write(("u1", 2, NOON))
         store.write(("u1", 1, NOON))
