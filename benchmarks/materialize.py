@@ -6,7 +6,7 @@
 Materializes N users x 20 features (10 floats, 8 integers, 2 strings) of one Parquet file by Tandem's engine and stores,
 and by Feast's own local engine and stores on a part of the users, each in a process of its own on an empty store: a
 Redis started for it, a database created for it. Prints rows a second, peak memory of the process, and ratios within
-this run; then the audit, and the same feature set a second time. Feast's own PostgreSQL store needs psycopg_pool.
+this run; then the audit, and the same feature set a second time. PostgreSQL must listen on 127.0.0.1:5432.
 """
 
 import argparse
