@@ -1,9 +1,13 @@
 """Every protocol by name."""
 
+from dataclasses import replace
+
 from pipelines.errors import ConfigError
 from pipelines.protocols import ranking_splits as splits
 from pipelines.protocols.base import Contender, Protocol, Published
 from pipelines.protocols.measuring import contest_ranking
+from pipelines.protocols.rating_measures import contest_lists, contest_rating
+from pipelines.protocols.rating_splits import ml_100k_fold_1, ml_100k_lists, ml_100k_random
 
 HISTORY = "all of the user's items before the one asked for, in order"
 SEEN = "items of the history"
@@ -13,6 +17,12 @@ POPULARITY = Contender("popularity", "popularity")
 TRANSITIONS = Contender("transitions", "transitions")
 EASE = Contender("EASE", "ease")
 EASE_DECAYED = Contender("EASE, history decayed 0.9", "ease", {"history_decay": 0.9})
+EASE_NORMALIZED = Contender("EASE, rows normalized", "ease", {"l2": 50.0, "row_norm": 0.5})
+EASE_SHORT_ROWS = Contender("EASE, rows normalized", "ease", {"l2": 20.0, "row_norm": 1.0})
+BIASES = Contender("biases", "biases")
+BIASED_FACTORS = Contender("biased factors", "biased_factors", is_random=True)
+BAYESIAN_FACTORS = Contender("Bayesian factors", "bayesian_factors", is_random=True)
+RATING_CONTENDERS = (BAYESIAN_FACTORS, BIASED_FACTORS, BIASES)
 LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", {"history_decay": 0.7})
 
 ML_1M_LEAVE_ONE_OUT = Protocol(
@@ -104,7 +114,7 @@ ML_100K_TUTORIAL = Protocol(
         Published("retrieval, 3 epochs", {"hits_at_100": 0.2363}, "TensorFlow Recommenders, retrieval tutorial"),
     ),
     goal={"hits_at_100": 0.33},
-    contenders=(EASE, POPULARITY),
+    contenders=(EASE_SHORT_ROWS, EASE, POPULARITY),
 )
 
 ML_100K_STRATIFIED = Protocol(
@@ -119,7 +129,49 @@ ML_100K_STRATIFIED = Protocol(
         Published("BiVAE", {"ndcg_at_10": 0.4751, "recall_at_10": 0.2191}, "Microsoft Recommenders, table of README"),
     ),
     goal={"ndcg_at_10": 0.490},
-    contenders=(EASE, POPULARITY),
+    contenders=(EASE_NORMALIZED, EASE, POPULARITY),
+)
+
+ML_100K_RATINGS = Protocol(
+    name="ml-100k-ratings",
+    data="ml-100k",
+    split=ml_100k_random,
+    inputs="the user, the item and their attributes",
+    removed="nothing",
+    measure=contest_rating,
+    metrics=("rmse",),
+    published=(Published("deep and cross network", {"rmse": 0.9136}, "keras-rs examples, dcn"),),
+    goal={"rmse": 0.900},
+    contenders=RATING_CONTENDERS,
+)
+
+ML_100K_RATINGS_U1 = Protocol(
+    name="ml-100k-ratings-u1",
+    data="ml-100k",
+    split=ml_100k_fold_1,
+    inputs="the user, the item and their attributes",
+    removed="nothing",
+    measure=contest_rating,
+    metrics=("rmse",),
+    published=(
+        Published("GLocal-K", {"rmse": 0.8889}, "Han and others, GLocal-K, CIKM 2021"),
+        Published("myFM", {"rmse": 0.8959}, "Ohtsuki, myFM, its documentation"),
+    ),
+    goal={"rmse": 0.890},
+    contenders=RATING_CONTENDERS,
+)
+
+ML_100K_LISTS = Protocol(
+    name="ml-100k-lists",
+    data="ml-100k",
+    split=ml_100k_lists,
+    inputs="the user, five films it rated and their attributes",
+    removed="nothing: only the five films are ordered",
+    measure=contest_lists,
+    metrics=("ndcg_at_5",),
+    published=(Published("pairwise hinge loss", {"ndcg_at_5": 0.9348}, "keras-rs examples, listwise_ranking"),),
+    goal={"ndcg_at_5": 0.940},
+    contenders=tuple(replace(contender, is_random=True) for contender in RATING_CONTENDERS),
 )
 
 PROTOCOLS = {
@@ -131,6 +183,9 @@ PROTOCOLS = {
         ML_1M_TIME_SUCCESSIVE,
         ML_100K_TUTORIAL,
         ML_100K_STRATIFIED,
+        ML_100K_RATINGS,
+        ML_100K_RATINGS_U1,
+        ML_100K_LISTS,
     )
 }
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.protocols.base import Contender, Parts
-from pipelines.protocols.catalogue import EASE, EASE_DECAYED, PROTOCOLS
+from pipelines.protocols.catalogue import BIASES, EASE, EASE_DECAYED, PROTOCOLS
 from pipelines.protocols.files import read_ml_100k
 from pipelines.protocols.measuring import contest_ranking
+from pipelines.protocols.rating_measures import contest_rating
 from pipelines.protocols.splits import tfds_order
 
 pytestmark = pytest.mark.realdata
@@ -56,6 +57,13 @@ def test_ml_100k_comes_in_the_order_of_tensorflow_datasets(data_folder: Path) ->
     # The example that the tutorials print.
     assert (events.users[first] + 1, events.items[first] + 1) == (138, 357)
     assert (events.values[first], events.times[first]) == (4, 879_024_327)
+
+
+def test_ml_100k_u1_ratings(data_folder: Path) -> None:
+    parts = parts_of("ml-100k-ratings-u1", data_folder)
+    assert (len(parts.test.train), len(parts.test.test)) == (80_000, 20_000)
+    assert (len(parts.validation.train), len(parts.validation.test)) == (64_000, 16_000)
+    assert contest_rating(BIASES, parts, "test", 0)["rmse"] == pytest.approx(0.9547, abs=0.003)
 
 
 def test_beauty_counts(data_folder: Path) -> None:

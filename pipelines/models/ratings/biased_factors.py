@@ -1,0 +1,49 @@
+"""Biased matrix factorization of ratings: the classic, by alternating least squares."""
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.ratings.base import Floats, Ratings
+from pipelines.models.ratings.factors import FactorModel, Factors
+from pipelines.models.ratings.normal_equations import normal_equations
+from pipelines.models.retrievers.base import ModelCard
+
+
+class BiasedFactorSettings(Section):
+    """Size and regularization."""
+
+    num_factors: int = Field(10, ge=1, description="factors of a user and of an item")
+    bias_l2: float = Field(4.0, gt=0, description="penalty of biases")
+    factor_l2: float = Field(8.0, gt=0, description="penalty of factors")
+    num_sweeps: int = Field(20, ge=1, description="times that users and items are solved in turn")
+
+
+class BiasedFactors(FactorModel):
+    """Mean, biases and factors that minimize squared error plus a penalty."""
+
+    card = ModelCard(
+        name="biased_factors",
+        family="factorization",
+        needs="ratings",
+        good_at="ratings, in seconds",
+        source="Koren, Bell and Volinsky, Matrix factorization techniques for recommender systems, 2009",
+    )
+    Settings = BiasedFactorSettings
+
+    def learn(self, train: Ratings, *, seed: int) -> Factors:
+        """Solve users and items in turn, from small random item factors."""
+        by_user = train.matrix(train.values - self.mean)
+        by_item = by_user.T.tocsr()
+        size = 1 + self.settings.num_factors
+        penalty = np.diag([self.settings.bias_l2] + [self.settings.factor_l2] * self.settings.num_factors)
+        items = np.random.default_rng(seed).normal(0, 0.1, (train.num_items, size))
+        users = np.zeros((train.num_users, size))
+        for _ in range(self.settings.num_sweeps):
+            users = _solved(*normal_equations(by_user, items), penalty)
+            items = _solved(*normal_equations(by_item, users), penalty)
+        return Factors(users[None], items[None])
+
+
+def _solved(left: Floats, right: Floats, penalty: Floats) -> Floats:
+    return np.asarray(np.linalg.solve(left + penalty, right[..., None])[..., 0], dtype=np.float64)
