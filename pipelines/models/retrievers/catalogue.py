@@ -19,6 +19,11 @@ MODELS: dict[str, str] = {
     "transitions": "transitions:Transitions",
     "linear_transitions": "linear_transitions:LinearTransitions",
     "ease": "ease:Ease",
+    "item_neighbours": "item_neighbours:ItemNeighbours",
+    "user_neighbours": "user_neighbours:UserNeighbours",
+    "svd": "svd:Svd",
+    "als": "als:Als",
+    "bpr": "bpr:Bpr",
 }
 
 

@@ -32,3 +32,17 @@ def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays that `write_model` wrote."""
     with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def csr_arrays(name: str, matrix: Any) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a scipy CSR matrix, under names that `csr_matrix` finds them by."""
+    parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": np.array(matrix.shape)}
+    return {f"{name}_{part}": array for part, array in parts.items()}
+
+
+def csr_matrix(name: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Return the scipy CSR matrix of `csr_arrays`."""
+    import scipy.sparse as sp
+
+    cells: Any = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+    return sp.csr_matrix(cells, shape=tuple(arrays[f"{name}_shape"]))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipelines.config import Section
 from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
 from pipelines.models.sequences import Sequences
 
 # Popularity orders what the matrix leaves equal, such as all items for an empty history, and nothing else.
@@ -54,27 +54,15 @@ class ItemToItem(Retriever):
 
     def save(self, folder: Path) -> None:
         """Write settings, matrix and popularity."""
-        write_model(folder, self.settings, {"popularity": self.popularity} | _as_arrays(self.weights))
+        dense = isinstance(self.weights, np.ndarray)
+        weights = {"weights": self.weights} if dense else csr_arrays("weights", self.weights)
+        write_model(folder, self.settings, {"popularity": self.popularity} | weights)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         model = cls(read_settings(folder, cls.Settings))
         arrays = read_arrays(folder)
-        model.popularity, model.weights = arrays["popularity"], _as_matrix(arrays)
+        model.popularity = arrays["popularity"]
+        model.weights = arrays["weights"] if "weights" in arrays else csr_matrix("weights", arrays)
         return model
-
-
-def _as_arrays(weights: Any) -> dict[str, Any]:
-    if isinstance(weights, np.ndarray):
-        return {"weights": weights}
-    return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
-
-
-def _as_matrix(arrays: dict[str, Any]) -> Any:
-    import scipy.sparse as sp
-
-    if "weights" in arrays:
-        return arrays["weights"]
-    num_items = len(arrays["indptr"]) - 1
-    return sp.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=(num_items, num_items))

@@ -1,0 +1,91 @@
+"""User neighbours: what people with a similar history used."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Section
+from pipelines.models.retrievers.base import (
+    Fitted,
+    Floats,
+    ModelCard,
+    Retriever,
+    RunOptions,
+    Validation,
+    require_interactions,
+)
+from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
+from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
+from pipelines.models.sequences import Sequences
+
+
+class UserNeighbourSettings(Section):
+    """Which users are alike, and how many of them count."""
+
+    similarity: Literal["cosine", "pearson"] = Field(
+        "cosine", description="cosine of ones; pearson: of values less the user's mean"
+    )
+    num_neighbours: int = Field(200, ge=1, description="most similar users asked")
+    shrinkage: float = Field(10.0, ge=0, description="draws the similarity of users with few items in common to zero")
+
+
+class UserNeighbours(Retriever):
+    """Items of the users most similar to the query's history, weighed by similarity.
+
+    The history decides, so users who were never seen are answered as any other; a known user is not its own neighbour.
+    Where values are compared and a query has none, its items count alike.
+    """
+
+    card = ModelCard(
+        name="user_neighbours",
+        family="neighbourhood",
+        needs="interactions; values for pearson; all histories in memory where it answers",
+        good_at="some ten thousand users, many items in common",
+        source="Herlocker and others, An algorithmic framework for collaborative filtering, SIGIR 1999",
+    )
+    Settings = UserNeighbourSettings
+
+    def __init__(self, settings: UserNeighbourSettings | None = None) -> None:
+        super().__init__(settings)
+        self.histories: Any = None
+        self.compared: Any = None
+        self.popularity = np.zeros(0, dtype=np.float32)
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Keep the histories; neighbours are found when asked."""
+        require_interactions(train)
+        counts = np.bincount(train.items, minlength=train.num_items)
+        self.popularity = (counts / counts.sum()).astype(np.float32)
+        self.histories = train.matrix()
+        self.compared = unit_rows(interaction_values(train, self.settings.similarity, of_users=True))
+        return Fitted(figures={"num_parameters": float(self.histories.nnz)})
+
+    def score(self, queries: Sequences) -> Floats:
+        """Return the neighbours' items, `[num_queries, num_items]`."""
+        similarity: Similarity = "cosine" if queries.values is None else self.settings.similarity
+        near = nearest(
+            unit_rows(interaction_values(queries, similarity, of_users=True)),
+            self.compared,
+            common=(queries.matrix(), self.histories),
+            num_nearest=self.settings.num_neighbours,
+            shrinkage=self.settings.shrinkage,
+            same=queries.users,
+        )
+        return np.asarray((near @ self.histories).toarray() + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write settings and histories."""
+        sparse = csr_arrays("histories", self.histories) | csr_arrays("compared", self.compared)
+        write_model(folder, self.settings, {"popularity": self.popularity} | sparse)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        model = cls(read_settings(folder, cls.Settings))
+        arrays = read_arrays(folder)
+        model.popularity = arrays["popularity"]
+        model.histories, model.compared = csr_matrix("histories", arrays), csr_matrix("compared", arrays)
+        return model
