@@ -19,6 +19,19 @@ EASE = Contender("EASE", "ease")
 EASE_DECAYED = Contender("EASE, history decayed 0.9", "ease", {"history_decay": 0.9})
 EASE_NORMALIZED = Contender("EASE, rows normalized", "ease", {"l2": 50.0, "row_norm": 0.5})
 EASE_SHORT_ROWS = Contender("EASE, rows normalized", "ease", {"l2": 20.0, "row_norm": 1.0})
+ALS_SETTINGS = {"num_factors": 96, "alpha": 4.0, "l2": 35.0}
+ALS = Contender("ALS", "als", ALS_SETTINGS, is_random=True)
+EASE_AND_ALS = Contender(
+    "blend of EASE and ALS",
+    "blend",
+    {
+        "parts": [
+            {"model": "ease", "settings": EASE_NORMALIZED.settings},
+            {"model": "als", "settings": ALS_SETTINGS, "weight": 2.0},
+        ]
+    },
+    is_random=True,
+)
 BIASES = Contender("biases", "biases")
 BIASED_FACTORS = Contender("biased factors", "biased_factors", is_random=True)
 BAYESIAN_FACTORS = Contender("Bayesian factors", "bayesian_factors", is_random=True)
@@ -129,7 +142,7 @@ ML_100K_STRATIFIED = Protocol(
         Published("BiVAE", {"ndcg_at_10": 0.4751, "recall_at_10": 0.2191}, "Microsoft Recommenders, table of README"),
     ),
     goal={"ndcg_at_10": 0.490},
-    contenders=(EASE_NORMALIZED, EASE, POPULARITY),
+    contenders=(EASE_AND_ALS, ALS, EASE_NORMALIZED, EASE, POPULARITY),
 )
 
 ML_100K_RATINGS = Protocol(

@@ -24,6 +24,7 @@ MODELS: dict[str, str] = {
     "svd": "svd:Svd",
     "als": "als:Als",
     "bpr": "bpr:Bpr",
+    "blend": "blend:Blend",
 }
 
 
