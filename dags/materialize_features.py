@@ -15,6 +15,7 @@ is written too. Its log has a line for each view.
 - `receive`: nothing was ingested yet. Trigger `ingest_events` first.
 - `take_snapshot`: the lake has no events of this dataset before *as of*. Choose a later moment.
 - `compute_features`: not enough memory or disk; the message says which. Lower `features.memory_limit` under Settings.
+- `feature_catalogue`: MLflow does not answer. Clear the task when it does; nothing waits for it.
 - `materialize_online`: the online store lacks entities or has older values than it should. Clear the task; if that does
   not help, delete `feast/online.db` below the home and clear it again: everything in it is computed from the lake.
 """
@@ -40,6 +41,7 @@ def materialize_features() -> None:
     snapshot = tasks.take_snapshot(config, tasks.AS_OF)
     computed = tasks.compute_features(config, snapshot)
     features = tasks.materialize_online(config, computed, tasks.SINCE)
+    tasks.feature_catalogue(config, features)
     tasks.publish(FEATURES, {"config": config, "features": features}, hold=given["served"])
 
 

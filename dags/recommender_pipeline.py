@@ -49,6 +49,7 @@ def recommender_pipeline() -> None:
     comparison = tasks.compare_release(config, release)
     promotion = tasks.promote_release(config, comparison)
     online >> promotion
+    promotion >> tasks.feature_catalogue(config, computed)  # after it, so that the page names the new champion
     recorded = tasks.record(
         {
             EVENTS.name: {"config": config, "ingested": ingested},

@@ -161,6 +161,16 @@ def materialize_online(config: str, features: Json, since: str = "") -> Json:
     return entrypoints.materialize_online(config, features, since)
 
 
+@task(execution_timeout=timedelta(minutes=30))
+def feature_catalogue(config: str, features: Json) -> Json:
+    """Write the page of all features: meaning, owner, freshness, distribution and readers of each."""
+    from pipelines import entrypoints
+
+    catalogue = entrypoints.feature_catalogue(config, features)
+    say_where(log, catalogue["page"])
+    return catalogue
+
+
 @task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
 def resolve_day(asset: str) -> Json:
     """Return the configuration of a data set, and begin and end of the day that this run is for."""

@@ -14,6 +14,7 @@ from feature_repo.feature_views import (
     user_window,
 )
 from feature_repo.on_demand_views import days_since_last_event, request_context, taste_match
+from feature_repo.owners import PLATFORM
 
 # Features are listed by name: one that a view gains later is in no service until a new version of it lists it.
 _ACTIVITY = user_activity[
@@ -29,22 +30,27 @@ _POPULARITY = item_popularity[["item_num_events_1d", "item_num_events_7d", "item
 _QUALITY = item_quality[["item_mean_value", "item_num_values", "item_value_std"]]
 _RETRIEVAL = [_ACTIVITY, _HISTORY, _TASTE, _PROFILE, _CONTENT, _POPULARITY, request_context, days_since_last_event]
 
-retrieval_v1 = FeatureService(name="retrieval_v1", features=_RETRIEVAL, description="the two-tower model")
+retrieval_v1 = FeatureService(
+    name="retrieval_v1", features=_RETRIEVAL, description="the two-tower model", owner=PLATFORM
+)
 ranking_v1 = FeatureService(
-    name="ranking_v1", features=[*_RETRIEVAL, _QUALITY, taste_match], description="the ranking model"
+    name="ranking_v1", features=[*_RETRIEVAL, _QUALITY, taste_match], description="the ranking model", owner=PLATFORM
 )
 serving_user_v1 = FeatureService(
     name="serving_user_v1",
     features=[_ACTIVITY, _HISTORY, _TASTE, _PROFILE, _SEEN],
     description="one user, read for each request",
+    owner=PLATFORM,
 )
 serving_user_v2 = FeatureService(
     name="serving_user_v2",
     features=[_ACTIVITY, _HISTORY, _TASTE, _PROFILE, _SEEN, _WINDOW],
     description="one user, read for each request, with what carries features forward over events of the last minutes",
+    owner=PLATFORM,
 )
 item_v1 = FeatureService(
     name="item_v1",
     features=[_CONTENT, _POPULARITY, _QUALITY],
     description="items, as a release carries them",
+    owner=PLATFORM,
 )

@@ -140,6 +140,16 @@ class FeatureExport(Ref):
     num_rows: dict[str, int]
 
 
+class FeatureCatalogue(Ref):
+    """The page of all declared features at one snapshot, and the same as JSON."""
+
+    features: FeatureSet
+    uri: str = Field(description="folder with `report.html` and `catalogue.json`")
+    page: str = Field(description="the data set's newest page, at an address that stays")
+    num_features: int
+    num_models: int = Field(description="model versions whose features were looked at")
+
+
 class TrainingSet(Ref):
     """Labels joined point-in-time to features at one snapshot; written once.
 

@@ -10,6 +10,7 @@ from pipelines.cli import (
     check_features,
     check_parity,
     explain,
+    feature_catalogue,
     leakage_check,
     models,
     recommend,
@@ -29,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     checks = (bitemporal_report, check_features, check_parity, leakage_check)
-    for command in (run, up, stop, status, recommend, explain, chains, *checks, training_set, models, reproduce, steps):
+    shown = (feature_catalogue, training_set, models, reproduce)
+    for command in (run, up, stop, status, recommend, explain, chains, *checks, *shown, steps):
         command.add(commands)
     return root
 

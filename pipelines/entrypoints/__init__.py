@@ -22,6 +22,7 @@ from pipelines.entrypoints.features import (
     check_parity,
     compute_features,
     export_features,
+    feature_catalogue,
     materialize_online,
     report_parity,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "drainable",
     "evaluate_models",
     "export_features",
+    "feature_catalogue",
     "finish_drain",
     "last_published",
     "list_models",

@@ -62,6 +62,15 @@ def export_features(config: str, features: Json, start: str, end: str) -> Json:
     return as_json(step(FeatureSet(**features), **window, lake=open_lake(c), artifacts=open_artifacts(c)))
 
 
+def feature_catalogue(config: str, features: Json) -> Json:
+    """Write the page of all features, with their values at a feature set's snapshot; returns a FeatureCatalogue."""
+    from pipelines.steps.feature_catalogue import feature_catalogue as step
+
+    c = read_config(config)
+    stores: Json = {"lake": open_lake(c), "registry": open_registry(c), "artifacts": open_artifacts(c)}
+    return as_json(step(FeatureSet(**features), config=c.features, scratch=c.home / "tmp", **stores))
+
+
 def check_features(config: str) -> Json:
     """Compare the declared features with what the champion was trained with; returns a FeatureCheck."""
     from pipelines.steps.check_features import check_features as step

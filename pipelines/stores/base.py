@@ -56,6 +56,12 @@ class ModelRegistry(Protocol):
     def download(self, model: ModelVersion) -> Path:
         """Return a local folder with the version's bundle, its digest checked."""
 
+    def newest(self, name: str, *, dataset: str, num_versions: int) -> list[ModelVersion]:
+        """Return at most `num_versions` versions of `name` of a data set, newest first."""
+
+    def read_file(self, model: ModelVersion, file: str) -> str:
+        """Return one text file of a version's bundle, without the rest of it."""
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias."""
 

@@ -15,7 +15,7 @@ def declared_services() -> dict[str, Types]:
 
     return {
         item.name: {
-            field.name: _arrow_type(field.dtype)
+            field.name: arrow_type(field.dtype)
             for projection in item.feature_view_projections
             for field in projection.features
         }
@@ -24,7 +24,8 @@ def declared_services() -> dict[str, Types]:
     }
 
 
-def _arrow_type(dtype: object) -> str:
+def arrow_type(dtype: object) -> str:
+    """Return the Arrow type of a declared one, as text."""
     from feast.types import Array, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
     kinds = {

@@ -110,7 +110,7 @@ class MlflowRegistry:
             RegistryError: the server cannot be reached or has no such version.
             IntegrityError: the bytes are not those that were registered.
         """
-        target = self._cache / model.name / model.digest[:16]
+        target = self._cached(model)
         if target.exists():
             try:
                 check_folder(target, model.digest)
@@ -129,6 +129,26 @@ class MlflowRegistry:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return target
+
+    def newest(self, name: str, *, dataset: str, num_versions: int) -> list[ModelVersion]:
+        """Return at most `num_versions` versions of `name` of a data set, newest first."""
+        with self._explained(f"list versions of {name!r}"):
+            found = self._client.search_model_versions(f"name = '{name}' and tags.`{DATASET_TAG}` = '{dataset}'")
+            newest = sorted(found, key=lambda version: -int(version.version))[:num_versions]
+            return [self._to_contract(version) for version in newest]
+
+    def read_file(self, model: ModelVersion, file: str) -> str:
+        """Return one text file of a version's bundle, without the rest of it; its digest is not checked.
+
+        Raises:
+            RegistryError: the server cannot be reached, or the bundle has no such file.
+        """
+        cached = self._cached(model) / file
+        if cached.exists():
+            return cached.read_text()
+        with tempfile.TemporaryDirectory() as scratch:
+            self._fetch(model, Path(scratch), file)
+            return (Path(scratch) / Path(file).name).read_text()
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias, None when there is no such model or alias."""
@@ -174,12 +194,17 @@ class MlflowRegistry:
         with self._explained(f"log artifacts of {model.name!r} version {model.version}"):
             logging.log_artifacts(self._client, model.run_id, files)
 
-    def _fetch(self, model: ModelVersion, folder: Path) -> None:
+    def _cached(self, model: ModelVersion) -> Path:
+        return self._cache / model.name / model.digest[:16]
+
+    def _fetch(self, model: ModelVersion, folder: Path, file: str = "") -> None:
         from mlflow.artifacts import download_artifacts
 
         with self._explained(f"download {model.name!r} version {model.version}"):
             location = self._client.get_logged_model(self._model_id(model)).artifact_location
-            download_artifacts(artifact_uri=f"{location}/{BUNDLE}", dst_path=str(folder), tracking_uri=self._uri)
+            download_artifacts(
+                artifact_uri=f"{location}/{BUNDLE}/{file}".rstrip("/"), dst_path=str(folder), tracking_uri=self._uri
+            )
 
     def _model_id(self, model: ModelVersion) -> str:
         """Return the logged model behind a version; MLflow's REST answer has it in `source` alone."""

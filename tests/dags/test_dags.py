@@ -40,10 +40,12 @@ CHAIN = {
 # What runs beside the chain: DAG -> task -> (what it follows, what waits for it).
 BESIDE: dict[str, dict[str, tuple[str, str | None]]] = {
     "backfill_features": {"materialize_if_asked": ("compute_features", None)},
+    "materialize_features": {"feature_catalogue": ("materialize_online", None)},
     "train_models": {"check_leakage": ("train_retrieval", "evaluate_models")},
     "recommender_pipeline": {
         "materialize_online": ("compute_features", "promote_release"),
         "check_leakage": ("train_retrieval", "evaluate_models"),
+        "feature_catalogue": ("promote_release", None),
     },
 }
 DAG_IDS = sorted(CHAIN)

@@ -53,6 +53,14 @@ class MemoryRegistry:
         check_folder(folder, model.digest)
         return folder
 
+    def newest(self, name: str, *, dataset: str, num_versions: int) -> list[ModelVersion]:
+        self._check()
+        found = [model for (known, _), model in self.versions.items() if known == name and model.dataset == dataset]
+        return sorted(found, key=lambda model: -int(model.version))[:num_versions]
+
+    def read_file(self, model: ModelVersion, file: str) -> str:
+        return (self.download(model) / file).read_text()
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         self._check()
         version = self.aliases.get((name, alias))

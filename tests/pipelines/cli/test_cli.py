@@ -46,6 +46,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "bitemporal-report",
             "compact-lake",
             "check-features",
+            "feature-catalogue",
         ),
     }
 

@@ -118,6 +118,23 @@ def test_bytes_that_are_not_those_registered_are_refused(registry, bundle):
     assert not (registry._cache / "tampered" / ("0" * 16)).exists()
 
 
+def test_one_file_is_read_without_the_rest(registry, bundle):
+    model = register(registry, bundle, "single")
+    assert registry.read_file(model, "inputs/user.json") == "{}"
+    assert not registry._cached(model).exists()
+    registry.download(model)
+    assert registry.read_file(model, "inputs/user.json") == "{}"
+    with pytest.raises(RegistryError, match="could not download 'single' version 1"):
+        registry.read_file(model, "nothing.json")
+
+
+def test_the_newest_versions_of_a_dataset_are_listed(registry, bundle):
+    models = [register(registry, bundle, "listed", key=f"k{number}") for number in range(11)]
+    registry.register("listed", bundle, key="other", dataset="other", record=RECORD)
+    assert registry.newest("listed", dataset="tiny", num_versions=10) == models[:0:-1]
+    assert registry.newest("nothing", dataset="tiny", num_versions=10) == []
+
+
 def test_equal_keys_give_one_version(registry, bundle):
     first = register(registry, bundle, "once")
     assert register(registry, bundle, "once") == first
