@@ -45,6 +45,7 @@ def recommender_pipeline() -> None:
     evaluation = tasks.evaluate_models(config, training_set, retrieval, ranking)
     proof >> evaluation  # beside the ranking model; nothing that leaks is measured, indexed or released
     index = tasks.build_index(config, evaluation)
+    tasks.check_ranking_leakage(config, ranking_set, ranking) >> index  # beside the evaluation
     release = tasks.assemble_release(config, evaluation, index)
     comparison = tasks.compare_release(config, release)
     promotion = tasks.promote_release(config, comparison)

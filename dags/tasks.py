@@ -256,6 +256,20 @@ def train_ranking(config: str, ranking_set: Json) -> Json:
 
 
 @task(execution_timeout=timedelta(hours=2))
+def check_ranking_leakage(config: str, ranking_set: Json, ranking: Json) -> Json:
+    """Prove that the ranking model's pairs, vocabularies and normalizers knew only the training window."""
+    from pipelines import entrypoints
+
+    try:
+        report = entrypoints.check_ranking_leakage(config, ranking_set, ranking)
+    except Exception as error:
+        say_where(log, str(error))
+        raise
+    say_where(log, f"{report['uri']}/report.html")
+    return report
+
+
+@task(execution_timeout=timedelta(hours=2))
 def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: Json) -> Json:
     """Measure both models on the temporal holdout beside their baselines."""
     from pipelines import entrypoints

@@ -15,6 +15,7 @@ evaluation on the last part of time beside popularity and the champion. Equal in
 - `build_training_set`: no label lies before *as of*, or a split is empty. Ingest more, or change `split` in Settings.
 - `check_leakage`: a training row, or the model's vocabularies, knew the future. The message names check, feature and an
   example row; the report is on the retrieval model's run in MLflow. Nothing is evaluated or released until it is clean.
+- `check_ranking_leakage`: the same of the ranking model's pairs, vocabularies and normalizers.
 - `train_retrieval`, `train_ranking`: learning diverged or ran out of memory. Lower `learning_rate` or `batch_size`.
 - MLflow does not answer: `tandem status` says whether it runs and where its log is; `tandem up` starts it again.
 """
@@ -44,7 +45,8 @@ def train_models() -> None:
     ranking = tasks.train_ranking(config, ranking_set)
     evaluation = tasks.evaluate_models(config, training_set, retrieval, ranking)
     proof >> evaluation  # beside the ranking model; nothing that leaks is measured, indexed or released
-    tasks.publish(MODELS, {"config": config, "evaluation": evaluation})
+    published = tasks.publish(MODELS, {"config": config, "evaluation": evaluation})
+    tasks.check_ranking_leakage(config, ranking_set, ranking) >> published  # beside the evaluation
 
 
 train_models()

@@ -258,6 +258,7 @@ class LeakageReport(Ref):
     snapshot_id: str
     training_set: str = Field(description="fingerprint")
     retrieval_version: str | None = Field(description="version whose vocabularies and normalizers were checked")
+    ranking_version: str | None = Field(None, description="the same, of the ranking model")
     uri: str = Field(description="folder with report.json and report.html")
     checks: tuple[LeakageCheck, ...]
 

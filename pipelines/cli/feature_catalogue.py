@@ -32,8 +32,8 @@ def call(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print_json({"page": catalogue["page"], "features": found})
         return 0
-    rows = [(f["name"], f["kind"], f["view"], f["owner"], _champion(f["models"]), f["meaning"]) for f in found]
-    print_table(("feature", "type", "view", "owner", "champion", "meaning"), rows, title=f"features of {dataset}")
+    rows = [(f["name"], f["meaning"], _champion(f["models"])) for f in found]
+    print_table(("feature", "meaning", "read by the champion's"), rows, title=f"features of {dataset}")
     print(f"page: {catalogue['page']}")
     return 0
 

@@ -21,6 +21,8 @@ def add(commands: Any) -> None:
     references = "JSON that an earlier step printed; default: what was trained last for the dataset"
     command.add_argument("--training-set", metavar="FILE", help=references)
     command.add_argument("--retrieval", metavar="FILE", help="model version made from --training-set, as JSON")
+    command.add_argument("--ranking-set", metavar="FILE", help="check a ranking model instead: what it was trained on")
+    command.add_argument("--ranking", metavar="FILE", help="ranking version made from --ranking-set, as JSON")
     command.add_argument("--json", action="store_true", help="print the report as JSON")
     command.set_defaults(call=call)
 
@@ -34,8 +36,7 @@ def call(parsed: argparse.Namespace) -> int:
 
     config = resolve(parsed)["config"]
     confine(config)
-    training_set, retrieval = _references(parsed, config)
-    report = entrypoints.report_leakage(config, training_set, retrieval)
+    report = _report(parsed, config)
     if parsed.json:
         print_json(report)
     else:
@@ -46,6 +47,14 @@ def call(parsed: argparse.Namespace) -> int:
         print(f"tandem leakage-check: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _report(parsed: argparse.Namespace, config: str) -> Json:
+    if bool(parsed.ranking_set) != bool(parsed.ranking):
+        raise ConfigError("--ranking-set and --ranking belong together; give both, or none of them")
+    if parsed.ranking:
+        return entrypoints.report_ranking_leakage(config, _read(parsed.ranking_set), _read(parsed.ranking))
+    return entrypoints.report_leakage(config, *_references(parsed, config))
 
 
 def _references(parsed: argparse.Namespace, config: str) -> tuple[Json, Json | None]:

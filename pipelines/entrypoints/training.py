@@ -83,6 +83,25 @@ def report_leakage(config: str, training_set: Json, retrieval: Json | None) -> J
     return as_json(step(TrainingSet(**training_set), model, **chosen, **stores, **work))
 
 
+def check_ranking_leakage(config: str, ranking_set: Json, ranking: Json) -> Json:
+    """Prove that the ranking model knew only the training window; returns a LeakageReport, or fails naming the leak."""
+    from pipelines.contracts import LeakageReport
+    from pipelines.steps.check_leakage import require_clean
+
+    return as_json(require_clean(LeakageReport(**report_ranking_leakage(config, ranking_set, ranking))))
+
+
+def report_ranking_leakage(config: str, ranking_set: Json, ranking: Json) -> Json:
+    """Check what the ranking model was fitted on; returns a LeakageReport, whatever it found."""
+    from pipelines.steps.check_ranking_leakage import check_ranking_leakage as step
+
+    c = read_config(config)
+    stores: Json = {"lake": open_lake(c), **open_model_stores(c)}
+    work: Json = {"delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp", "seed": c.seed}
+    chosen: Json = {"config": c.leakage, "features": c.features, "min_positive_value": c.retrieval.min_positive_value}
+    return as_json(step(RankingSet(**ranking_set), ModelVersion(**ranking), **chosen, **stores, **work))
+
+
 def build_ranking_set(config: str, training_set: Json, retrieval: Json) -> Json:
     """Retrieve candidates for logged queries and join their features; returns a RankingSet."""
     from pipelines.steps.build_ranking_set import build_ranking_set as step

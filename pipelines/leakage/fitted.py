@@ -48,11 +48,11 @@ def fitted_on_the_training_window(
         for file in sorted(folder.glob("*.parquet")):
             known = pq.read_table(file)["value"]
             num_checked += len(known)
-            findings += _strangers(evidence, f"{folder.name}/{file.stem}", file.stem, known)
+            findings += strangers(evidence, f"{folder.name}/{file.stem}", file.stem, known)
         for manifest in sorted(folder.glob("*_encoder.json")):
             scalers = json.loads(manifest.read_text())["numbers"]
             num_checked += len(scalers["fitted"])
-            findings += _scalers(evidence, folder.name, scalers)
+            findings += foreign_scalers(evidence, folder.name, scalers)
     question = "Do vocabularies and normalizers of the model hold the training window's values and statistics alone?"
     return outcome(NAME, question, num_checked, findings)
 
@@ -67,9 +67,19 @@ def _until(evidence: Evidence, bundle: Path) -> list[LeakageFinding]:
     return [LeakageFinding(feature="fitted_until", problem=problem, example=str(bundle / "bundle.json"))]
 
 
-def _strangers(evidence: Evidence, feature: str, vocabulary: str, known: pa.ChunkedArray) -> list[LeakageFinding]:
-    """Values of a vocabulary that no training row has."""
-    seen = _training_values(evidence, vocabulary)
+def strangers(
+    evidence: Evidence, feature: str, vocabulary: str, known: pa.ChunkedArray, *, rows: str = "fitted"
+) -> list[LeakageFinding]:
+    """Values of a vocabulary that no training row has.
+
+    Args:
+        evidence: the training set.
+        feature: what the finding is named.
+        vocabulary: one of `SOURCES`.
+        known: its values.
+        rows: view of the rows that it may be fitted on.
+    """
+    seen = _training_values(evidence, vocabulary, rows)
     evidence.connection.register("vocabulary", pa.table({"value": known}))
     evidence.connection.register("seen_values", pa.table({"value": seen}))
     ((num, example),) = evidence.rows("SELECT count(*), min(value) FROM vocabulary ANTI JOIN seen_values USING (value)")
@@ -79,20 +89,29 @@ def _strangers(evidence: Evidence, feature: str, vocabulary: str, known: pa.Chun
     return [LeakageFinding(feature=feature, problem=problem, example=f"value {example!r}")]
 
 
-def _training_values(evidence: Evidence, vocabulary: str) -> pa.Array:
+def _training_values(evidence: Evidence, vocabulary: str, rows: str) -> pa.Array:
     kinds, parts = evidence.columns(), []
     for name in SOURCES[vocabulary]:
         value = f"unnest({name})" if kinds[name].endswith("[]") else name
-        parts.append(f"SELECT DISTINCT {value} AS value FROM fitted")
+        parts.append(f"SELECT DISTINCT {value} AS value FROM {rows}")
     found = evidence.connection.sql(" UNION ".join(parts)).to_arrow_table()["value"].combine_chunks()
     return tokenize(found).flatten().unique() if vocabulary == "token" else found
 
 
-def _scalers(evidence: Evidence, folder: str, scalers: Mapping[str, Any]) -> list[LeakageFinding]:
-    """Statistics that are not those of the training rows."""
+def foreign_scalers(
+    evidence: Evidence, folder: str, scalers: Mapping[str, Any], *, rows: str = "fitted"
+) -> list[LeakageFinding]:
+    """Statistics that are not those of the training rows.
+
+    Args:
+        evidence: the training set.
+        folder: what the findings are named.
+        scalers: what `NumberEncoder.to_dict` gave.
+        rows: view of the rows that they must be of.
+    """
     findings = []
     for name, fitted in scalers["fitted"].items():
-        column = evidence.connection.sql(f'SELECT "{name}" FROM fitted').to_arrow_table()[name]
+        column = evidence.connection.sql(f'SELECT "{name}" FROM {rows}').to_arrow_table()[name]
         raw = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
         raw = raw[np.isfinite(raw)]
         values = np.log1p(np.maximum(raw, 0)) if scalers["scales"][name] == "log" else raw

@@ -27,7 +27,8 @@ def write_page(file: Path, report: LeakageReport) -> None:
         if not report.num_findings
         else f'<b class="leak">{report.num_findings} leaks found.</b>'
     )
-    model = f", retrieval version {escape(report.retrieval_version)}" if report.retrieval_version else ""
+    versions = {"retrieval": report.retrieval_version, "ranking": report.ranking_version}
+    model = "".join(f", {name} version {escape(version)}" for name, version in versions.items() if version)
     body = [
         f"<h1>Leakage check of {escape(report.dataset)}</h1><p>{verdict}</p>",
         f'<p class="note">Training set <code>{escape(report.training_set[:16])}</code>, snapshot '

@@ -83,16 +83,33 @@ def check_leakage(
             uri="",
             checks=run_checks(evidence, bundle, min_positive_value=min_positive_value),
         )
-        (folder / RESULT).write_text(report.model_dump_json(indent=2))
-        write_page(folder / PAGE, report)
+        write_report(folder, report)
 
     uri = artifacts.publish(f"{snapshot.dataset}/check_leakage/{key}", write)
-    saved = json.loads((artifacts.local(uri) / RESULT).read_text())
-    report = LeakageReport.model_validate(saved | {"uri": uri})
+    report = read_report(uri, artifacts)
     if registry and retrieval:
-        registry.log_artifacts(retrieval, {artifacts.local(uri): MLFLOW_FOLDER})
-        registry.log_metrics(retrieval, {"leakage_findings": report.num_findings})
+        log_report(report, retrieval, registry=registry, artifacts=artifacts)
     return report
+
+
+def write_report(folder: Path, report: LeakageReport) -> None:
+    """Write a report into a folder that is being published, for programs and for people."""
+    (folder / RESULT).write_text(report.model_dump_json(indent=2))
+    write_page(folder / PAGE, report)
+
+
+def read_report(uri: str, artifacts: ArtifactStore) -> LeakageReport:
+    """Read a published report."""
+    saved = json.loads((artifacts.local(uri) / RESULT).read_text())
+    return LeakageReport.model_validate(saved | {"uri": uri})
+
+
+def log_report(
+    report: LeakageReport, model: ModelVersion, *, registry: ModelRegistry, artifacts: ArtifactStore
+) -> None:
+    """Put a published report on the run of the model that it is about."""
+    registry.log_artifacts(model, {artifacts.local(report.uri): MLFLOW_FOLDER})
+    registry.log_metrics(model, {"leakage_findings": report.num_findings})
 
 
 def require_clean(report: LeakageReport) -> LeakageReport:

@@ -41,10 +41,14 @@ CHAIN = {
 BESIDE: dict[str, dict[str, tuple[str, str | None]]] = {
     "backfill_features": {"materialize_if_asked": ("compute_features", None)},
     "materialize_features": {"feature_catalogue": ("materialize_online", None)},
-    "train_models": {"check_leakage": ("train_retrieval", "evaluate_models")},
+    "train_models": {
+        "check_leakage": ("train_retrieval", "evaluate_models"),
+        "check_ranking_leakage": ("train_ranking", "publish_models"),
+    },
     "recommender_pipeline": {
         "materialize_online": ("compute_features", "promote_release"),
         "check_leakage": ("train_retrieval", "evaluate_models"),
+        "check_ranking_leakage": ("train_ranking", "build_index"),
         "feature_catalogue": ("promote_release", None),
     },
 }

@@ -65,11 +65,26 @@ def test_a_leak_ends_with_one_line_and_1(
     assert captured.err.startswith("tandem leakage-check: split_by_time: mood: saw the future; for example event e1")
 
 
+def test_a_ranking_model_is_checked_where_one_is_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    checked = []
+    monkeypatch.setattr(entrypoints, "report_ranking_leakage", lambda _, *given: checked.append(given) or LEAKING)
+    for name in ("pairs", "model"):
+        (tmp_path / name).write_text(json.dumps({"is": name}))
+    files = ["--ranking-set", str(tmp_path / "pairs"), "--ranking", str(tmp_path / "model")]
+    assert main(["leakage-check", *files]) == 1
+    assert checked == [({"is": "pairs"}, {"is": "model"})]
+    assert "saw the future" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--retrieval", "x"], "needs --training-set"),
         (["--training-set", "/nowhere.json"], "not JSON of a step"),
+        (["--ranking", "x"], "--ranking-set and --ranking belong together"),
         ([], "no models of dataset 'synthetic' were published yet"),
     ],
 )
