@@ -8,6 +8,7 @@ of Redis can read them.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -145,6 +146,17 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
         """Return the note kept last about a view."""
         note = self._single_server(config).hget(_notes(config), _view_name(config, view))
         return None if note is None else bytes(note).decode()
+
+    def _get_features_for_entity(
+        self, values: Sequence[bytes | None], feature_view: str, requested_features: list[str]
+    ) -> tuple[datetime | None, dict[str, Any] | None]:
+        """Return a row's event time and values; Feast's own says 1970 where there is no row, and that has expired."""
+        if dict(zip(requested_features, values, strict=True))[_time_field(feature_view).decode()] is None:
+            return None, None
+        found: tuple[datetime, dict[str, Any]] = super()._get_features_for_entity(
+            values, feature_view, requested_features
+        )
+        return found
 
     def _single_server(self, config: "RepoConfig") -> Any:
         if config.online_store.redis_type == RedisType.redis_cluster:
