@@ -35,8 +35,8 @@ def ranker_fitted_on_the_training_window(
     views = {
         "train": "labels WHERE split = 'train'",
         "fitted": f"labels WHERE split = 'train'{positive}",
-        PAIRS: f"read_parquet({quote(str(ranking_set / 'pairs_train.parquet'))})",
-        QUERIES: f"read_parquet({quote(str(ranking_set / 'queries_train.parquet'))}, file_row_number = true)",
+        PAIRS: f"read_parquet({quote(str(ranking_set / 'train.parquet'))})",
+        QUERIES: f"read_parquet({quote(str(ranking_set / 'train_queries.parquet'))}, file_row_number = true)",
     }
     for view, rows in views.items():
         evidence.connection.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT * FROM {rows}")

@@ -45,8 +45,8 @@ class Ranker:
         self.encoder = self.fit(pairs_of(rows), query, rows)
 
     def write(self, pairs: pa.Table) -> None:
-        pq.write_table(pairs, self.pairs / "pairs_train.parquet")
-        pq.write_table(self.queries, self.pairs / "queries_train.parquet")
+        pq.write_table(pairs, self.pairs / "train.parquet")
+        pq.write_table(self.queries, self.pairs / "train_queries.parquet")
 
     def fit(self, pairs: pa.Table, query: Any, items: pa.Table) -> RankingEncoder:
         """Fit on rows and save; returns the encoder."""

@@ -69,12 +69,12 @@ def shifted_pair_normalizer(ranker: Ranker) -> None:
 def query_of_validation(ranker: Ranker) -> None:
     later = ranker.built.rows("validation").drop_columns(CONTENT)
     ranker.queries = pa.concat_tables([ranker.queries, later])
-    ranker.write(pq.read_table(ranker.pairs / "pairs_train.parquet"))
+    ranker.write(pq.read_table(ranker.pairs / "train.parquet"))
 
 
 def label_of_the_future(ranker: Ranker) -> None:
     """Every item that is first used after the window becomes a positive of the first query."""
-    pairs = pq.read_table(ranker.pairs / "pairs_train.parquet")
+    pairs = pq.read_table(ranker.pairs / "train.parquet")
     later = ranker.built.rows("test")
     new = pairs_of(later.filter(pc.equal(later["item_id"], "new")))
     first = pa.array(np.zeros(new.num_rows, np.int64))
