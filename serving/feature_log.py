@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -93,21 +93,25 @@ class FeatureLog:
 
 def feature_record(
     features: pa.Table,
+    items: pa.Table,
     *,
     read_at: datetime,
     moment: datetime,
     stored_until: datetime | None,
     release: str,
+    snapshot: Mapping[str, Any],
     history_length: int,
 ) -> dict[str, Any]:
     """Return what the parity check needs of a request.
 
     Args:
         features: the one row that the models read.
+        items: `item_id`, features and `taste_match` of items in the answer, as the ranker read them.
         read_at: when the user's features were read: the moment whose knowledge they hold.
         moment: the request's own time, which context features are of.
         stored_until: up to when the online store's features knew the user's events; None if it had none.
         release: version that answered.
+        snapshot: of the release, as JSON values: its item features are as of it.
         history_length: recent items the release's models read.
     """
     (row,) = features.to_pylist()
@@ -119,6 +123,8 @@ def feature_record(
         "request_timestamp": moment.isoformat(timespec="microseconds"),
         "stored_until": stored_until and stored_until.isoformat(timespec="microseconds"),
         "release": release,
+        "snapshot": dict(snapshot),
         "history_length": history_length,
         "features": row,
+        "items": items.to_pylist(),
     }

@@ -11,8 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipelines.contracts import ITEM_ID
 from pipelines.features import on_demand
-from pipelines.features.schemas import USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_TASTE
+from pipelines.features.schemas import (
+    ITEM_CONTENT,
+    ITEM_POPULARITY,
+    ITEM_QUALITY,
+    USER_ACTIVITY,
+    USER_HISTORY,
+    USER_PROFILE,
+    USER_TASTE,
+)
 from serving.bundle import Arrays, Bundle
 from serving.recent import LAST_KNOWN_AT, as_utc
 from serving.users import User
@@ -23,6 +32,7 @@ USER_TYPES = {
     for table in (USER_ACTIVITY, USER_HISTORY, USER_TASTE, USER_PROFILE)
     for name, type_ in table.features.items()
 }
+ITEM_NAMES = [name for table in (ITEM_POPULARITY, ITEM_QUALITY, ITEM_CONTENT) for name in table.features]
 Rows = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 Origin = Literal["retrieval", "popular"]
@@ -198,6 +208,13 @@ class Recommender:
         return on_demand.taste_match(
             repeated.column(0), repeated.column(1), self.bundle.catalogue.categories.take(rows)
         )
+
+    def item_features(self, features: pa.Table, rows: Rows) -> pa.Table:
+        """Return `item_id`, the features and `taste_match` of items, as the ranker reads them for a query."""
+        known = self.bundle.catalogue.features
+        names = [ITEM_ID, *(name for name in ITEM_NAMES if name in known.column_names)]
+        match = pa.array(self.taste_match(features, rows), pa.float32())
+        return known.select(names).take(pa.array(rows)).append_column("taste_match", match)
 
     def similar(self, row: int, count: int) -> tuple[Rows, Floats]:
         """Return the items nearest to an item, itself and blocked ones left out."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 from fastapi import APIRouter, Path, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
@@ -26,6 +28,8 @@ from serving.users import User
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 OLDEST_EVENT = datetime(1970, 1, 1, tzinfo=UTC)
 REGISTRY = "registry"
+ITEMS_KEPT = 5
+"""Items of an answer whose features are kept with a sampled request."""
 Id = Annotated[str, Query(min_length=1, max_length=256)]
 ItemId = Annotated[str, Path(min_length=1, max_length=256)]
 
@@ -68,21 +72,32 @@ def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) ->
     }
     response = _json(content)
     if not user.degraded and state.features.wants():
-        _keep_features(state, live, query, user, read_at, moment)
+        _keep_features(state, live, query_features(query, user, moment), user, chosen, read_at, moment)
     stages.lap("respond")
     _observe(state.metrics, stages, chosen, user.known)
     response.headers["Server-Timing"] = ", ".join(f"{name};dur={1000 * s:.3f}" for name, s in stages.seconds.items())
     return response
 
 
-def _keep_features(state: State, live: Live, query: Wanted, user: User, read_at: datetime, moment: datetime) -> None:
+def _keep_features(
+    state: State,
+    live: Live,
+    features: pa.Table,
+    user: User,
+    chosen: Sequence[Choice],
+    read_at: datetime,
+    moment: datetime,
+) -> None:
     bundle = live.bundle
+    rows = np.array([choice.row for choice in chosen[:ITEMS_KEPT]], dtype=np.int32)
     record = feature_record(
-        query_features(query, user, moment),
+        features,
+        live.recommender.item_features(features, rows),
         read_at=read_at,
         moment=moment,
         stored_until=stored_until(user.features),
         release=bundle.model.version,
+        snapshot=bundle.manifest.snapshot.model_dump(mode="json"),
         history_length=bundle.manifest.history_length,
     )
     state.features.add(bundle.manifest.dataset, record)

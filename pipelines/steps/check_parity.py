@@ -9,6 +9,7 @@ from pipelines.contracts import CHAMPION, EVENTS, ITEMS, RECOMMENDER, USERS, Par
 from pipelines.data.lake import Lake
 from pipelines.errors import ParityError
 from pipelines.parity.compare import compare
+from pipelines.parity.items import compare_items
 from pipelines.parity.report import write_page
 from pipelines.parity.requests import choose_requests
 from pipelines.stores.artifacts import content_key
@@ -59,13 +60,14 @@ def check_parity(
         chosen.records, lake=lake, versions=versions, config=config, features=features, delay_seconds=delay_seconds,
         scratch=scratch,
     )  # fmt: skip
+    of_items = compare_items(chosen.records, lake=lake, features=features, delay_seconds=delay_seconds, scratch=scratch)
     report = ParityReport(
         dataset=dataset,
         as_of=as_of,
         num_compared=len(chosen.records),
         num_waiting=chosen.num_waiting,
         num_ambiguous=num_ambiguous,
-        features=found,
+        features=(*found, *of_items),
         uri="",
     )
 

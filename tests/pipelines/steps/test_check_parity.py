@@ -5,8 +5,10 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -16,15 +18,16 @@ from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.errors import ParityError
 from pipelines.features.compute import connect, raw_table, run
 from pipelines.features.transforms import RawTables, feature_tables
+from pipelines.parity.items import ITEM_FEATURES
 from pipelines.steps.check_parity import check_parity, require_parity
 from pipelines.stores.served import stamp_nothing
 from pipelines.stores.served_files import ServedFiles
 from serving.feature_log import feature_record
 from serving.overlay import Overlay, recent_event
 from serving.recent import stored_until
-from serving.recommender import Query, query_features
+from serving.recommender import Query, Recommender, query_features
 from serving.users import UserReader
-from tests.support.feature_data import AS_OF, DATASET, SHORT, Workspace, event, random_tables
+from tests.support.feature_data import AS_OF, DATASET, SHORT, START, Workspace, event, random_tables
 
 DELAY = 3_600.0
 LAST = AS_OF + timedelta(days=3)
@@ -37,7 +40,7 @@ class World:
     """A lake with served events after `AS_OF`, and requests that serving answered meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        self.workspace = Workspace(folder)
+        self.workspace = Workspace(folder, delay_seconds=DELAY)
         rng = random.Random(5)
         tables = random_tables(seed=5)
         self.served = []
@@ -54,6 +57,10 @@ class World:
         self.lake_events = [*known, *self.served]
         self.workspace.fill(tables | {"events": self.lake_events})
         self.stored = self._stored(AS_OF)
+        self.release = self.workspace.snapshot(AS_OF)
+        items = self.workspace.declare().items_at(AS_OF, features=self.workspace.compute(self.release))
+        catalogue = SimpleNamespace(features=items, categories=items["categories"].combine_chunks())
+        self.recommender = Recommender(SimpleNamespace(catalogue=catalogue))  # type: ignore[arg-type]  # all it reads
         self.requests = ServedFiles(folder / "serving" / "requests", stamp=stamp_nothing, durable=False)
         self.events = ServedFiles(folder / "serving" / "events")
 
@@ -84,12 +91,15 @@ class World:
                 overlay.add([recent_event(DATASET, row | times)])
         reader = UserReader(lambda: self, overlay, dataset=DATASET, history_length=3, retry_seconds=0)
         user, moment = reader.read(user_id), at + timedelta(hours=2)
+        features = query_features(Query(user_id, 10), user, moment)
         return feature_record(
-            query_features(Query(user_id, 10), user, moment),
+            features,
+            self.recommender.item_features(features, np.array([at.microsecond % 10, 3], np.int32)),
             read_at=at,
             moment=moment,
             stored_until=stored_until(user.features),
             release="1",
+            snapshot=self.release.model_dump(mode="json"),
             history_length=3,
         )
 
@@ -140,7 +150,7 @@ def test_what_serving_used_is_what_training_would_have_seen(world: World, clean:
     report = world.check(clean)
     assert different(report) == {}
     assert (report.num_compared, report.num_waiting) == (len(clean), 0)
-    assert len(report.features) == 12
+    assert len(report.features) == 12 + 11, "of user and context, and of items"
     assert require_parity(report, CONFIG) == report
     page = (Path(report.uri) / "report.html").read_text()
     assert "60 requests compared" in page
@@ -172,11 +182,53 @@ def test_a_planted_skew_fails_and_is_named(world: World, clean: list[dict[str, A
     for record in records[::10]:
         SKEWS[name](record["features"])
     report = world.check(records)
-    assert different(report) == {name: 6}
+    of_taste = {"taste_match"} if name == "taste_weights" else set()  # which follows from it
+    assert {feature: num for feature, num in different(report).items() if feature not in of_taste} == {name: 6}
     with pytest.raises(ParityError, match=rf"{name} of serving differs from offline for 6 of 60 requests \(10\.0%"):
         require_parity(report, CONFIG)
     assert require_parity(report, CONFIG.model_copy(update={"max_mismatch_share": 0.1})) == report
     assert require_parity(report, CONFIG.model_copy(update={"min_requests": 61})) == report
+
+
+ITEM_SKEWS: dict[str, Callable[[Any], Any]] = {
+    "item_num_events": lambda value: (value or 0) + 1,
+    "item_num_events_7d": lambda _: None,
+    "item_mean_value": lambda value: (value or 1.0) * 1.00001,
+    "item_value_std": lambda value: (value or 0.0) + 0.5,
+    "title": lambda _: "Another",
+    "categories": lambda categories: [*(categories or []), "new"],
+    "taste_match": lambda match: match + 0.25,
+}
+
+
+@pytest.mark.parametrize("name", ITEM_SKEWS)
+def test_a_planted_skew_of_an_item_fails_and_is_named(world: World, clean: list[dict[str, Any]], name: str) -> None:
+    records = copy.deepcopy(clean)
+    for record in records[::10]:
+        shown = record["items"][-1]
+        shown[name] = ITEM_SKEWS[name](shown[name])
+    report = world.check(records)
+    assert different(report) == {name: 6}
+    (found,) = [feature for feature in report.features if feature.num_different]
+    assert found.example.startswith(f"request {records[0]['request_id']}, item i3: used ")
+    with pytest.raises(ParityError, match=f"{name} of serving differs from offline for 6 of 60"):
+        require_parity(report, CONFIG)
+
+
+def test_items_of_each_release_are_compared_at_its_own_snapshot(world: World, clean: list[dict[str, Any]]) -> None:
+    """The same values under a snapshot of an earlier moment are wrong where something happened in between."""
+    records = copy.deepcopy(clean)
+    earlier = world.release.model_copy(update={"as_of": START + timedelta(days=5)})
+    for record in records[:10]:
+        record["snapshot"] = earlier.model_dump(mode="json")
+    report = world.check(records)
+    assert different(report)["item_num_events"] == 10
+    assert set(different(report)) <= {*ITEM_FEATURES, "taste_match"}, "nothing of the users"
+
+
+def test_requests_logged_without_items_are_compared_without_them(world: World, clean: list[dict[str, Any]]) -> None:
+    records = [{k: v for k, v in record.items() if k not in ("items", "snapshot")} for record in clean]
+    assert len(world.check(records).features) == 12
 
 
 def test_an_event_may_be_as_late_as_the_goal_and_no_later(world: World) -> None:
