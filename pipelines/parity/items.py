@@ -110,8 +110,8 @@ def _joined(connection: Any) -> pa.Table:
     names = ", ".join(f"{view.name}.{name} AS offline_{name}" for view in VIEWS for name in view.features)
     joins = " ".join(f"LEFT JOIN at_{view.name} {view.name} USING ({ITEM_ID})" for view in VIEWS)
     table = connection.sql(f"SELECT used.*, {names} FROM used {joins}").to_arrow_table()
-    taste = [table[name] for name in USER_TASTE.features]
-    match = on_demand.taste_match(*taste, table["offline_categories"].cast(STRINGS))
+    categories = table["offline_categories"].cast(STRINGS)
+    match = on_demand.taste_match(table["taste_categories"], table["taste_weights"], categories)
     return table.append_column(f"offline_{MATCH}", pa.array(match))
 
 

@@ -33,7 +33,8 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     workspace = Workspace(folder)
     features = workspace.compute(workspace.fill(random_tables(seed=8)))
     if request.param == "sqlite":
-        workspace.declare().materialize(features)
+        workspace.store.apply()  # which also makes the tables
+        workspace.store.materialize(features)
         yield FeatureStore(home=folder, dataset=DATASET)
         return
     if reason := no_redis():
