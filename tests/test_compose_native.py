@@ -1,5 +1,6 @@
 """The services profile at work: every command of docker-compose.yml is started, and a pipeline runs through them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from pipelines.platform.airflow_client import AirflowClient
 from pipelines.platform.following import PIPELINE, follow, wait_for_dag
@@ -88,6 +90,23 @@ def _prepare(stack: NativeStack) -> None:
         assert stack.finish("init", 300) == 0, stack.tail("init")
 
 
+IN_THE_LAKE = """
+import json
+from pipelines.entrypoints.adapters import open_lake
+from pipelines.settings import load_config
+
+lake = open_lake(load_config())
+rows = lake.read("events", version=lake.version("events"), columns=["event_id", "user_id"]).to_pylist()
+print(json.dumps([row["user_id"] for row in rows if row["event_id"] == "native-1"]))
+"""
+
+
+def drained(stack: NativeStack) -> list[str]:
+    """Users of the rows that the posted event became in the lake, as a worker reads it."""
+    printed = stack.exec("airflow-worker", "python", "-c", IN_THE_LAKE)
+    return list(json.loads(printed.splitlines()[-1]))
+
+
 @pytest.mark.platform
 @pytest.mark.slow
 class TestNative:
@@ -131,6 +150,31 @@ class TestNative:
         assert answer["release"]["version"] == release["version"] == "1"
         volumes = {path.name for path in (stack.scratch / "volumes" / "home").iterdir()}
         assert "lake" not in volumes, "the lake belongs into the object store"
+
+    @pytest.mark.timeout(600)
+    def test_an_event_changes_answers_at_once_and_gets_into_the_lake_through_redis(
+        self, stack: NativeStack, variables: dict[str, str]
+    ) -> None:
+        """Posted to serving, acknowledged by Redis, drained by a Celery worker into the lake in S3, exactly once."""
+        serving = ServingClient(f"http://127.0.0.1:{stack.ports['8000']}")
+        before = serving.recommend("newcomer", count=3)
+        item = before["items"][0]["item_id"]
+        event = {"event_id": "native-1", "user_id": "newcomer", "item_id": item, "event_type": "rating", "value": 4.0}
+        first, again = (serving._ask("/v1/events", {"events": [event]}) for _ in range(2))
+        assert (first["accepted"], again["accepted"], again["duplicates"]) == (1, 0, 1)
+        after = serving.recommend("newcomer", count=3)
+        assert (before["user_known"], after["user_known"]) == (False, True)
+        assert item not in {shown["item_id"] for shown in after["items"]}, "what a user has seen is not shown again"
+        place = {"port": stack.ports["6379"], "password": variables["REDIS_PASSWORD"], "db": 2}
+        with redis.Redis(**place) as streams:
+            assert streams.xlen("tandem:events:synthetic") == 1
+        assert drained(stack) == []
+        airflow = AirflowClient(f"http://127.0.0.1:{stack.ports['8080']}", "admin", variables["AIRFLOW_ADMIN_PASSWORD"])
+        stack.exec("airflow-api-server", "airflow", "dags", "unpause", "drain_events")
+        for _ in range(2):  # the second finds nothing that waits
+            follow(airflow, "drain_events", airflow.trigger("drain_events", {}), lambda state, tasks: None)
+            assert drained(stack) == ["newcomer"]
+        assert serving.recommend("newcomer", count=3)["user_known"] is True
 
     def test_nothing_died_meanwhile(self, stack: NativeStack) -> None:
         dead = [name for name, process in stack.processes.items() if name != "init" and process.poll() is not None]
