@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,6 +124,25 @@ class TestPostgres(OnlineStoreContract):
 
     def close(self, feast: FeatureStore) -> None:
         feast.provider.online_store._conn.close()
+
+    def test_writers_of_the_same_new_entity_take_turns(self, store: OpenStore, postgres_url: str) -> None:
+        store.write(("seen", 2, NOON))
+        copied = """
+            INSERT INTO contract_activity (entity_key, feature_name, value, event_ts)
+            SELECT %s, feature_name, value, event_ts FROM contract_activity
+        """
+        (key,) = store.read("u1").keys.to_pylist()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = %s"
+        with psycopg.connect(postgres_url) as other, ThreadPoolExecutor(1) as thread:
+            other.execute("SELECT pg_advisory_xact_lock(hashtextextended('contract_activity', 0))")
+            other.execute(copied, (key,))
+            older = thread.submit(store.write, ("u1", 1, NOON - TICK))
+            pid = store.online._opened.info.backend_pid
+            while not older.done() and other.execute(waiting, (pid,)).fetchone() != (1,):
+                pass
+            other.commit()
+            older.result()
+        assert store.numbers("u1") == [2]
 
     def test_a_broken_connection_is_opened_anew(self, store: OpenStore, postgres_url: str) -> None:
         store.write(("u1", 1, NOON))
