@@ -91,13 +91,14 @@ def _prepare(stack: NativeStack) -> None:
 
 
 IN_THE_LAKE = """
-import json
+import json, os
 from pipelines.entrypoints.adapters import open_lake
 from pipelines.settings import load_config
 
 lake = open_lake(load_config())
 rows = lake.read("events", version=lake.version("events"), columns=["event_id", "user_id"]).to_pylist()
-print(json.dumps([row["user_id"] for row in rows if row["event_id"] == "native-1"]))
+print(json.dumps([row["user_id"] for row in rows if row["event_id"] == "native-1"]), flush=True)
+os._exit(0)  # Arrow's threads, which read the object store, may outlive the interpreter's end and abort it
 """
 
 

@@ -84,7 +84,7 @@ def test_a_wrong_command_would_be_found() -> None:
 def test_tandem_commands_in_prose_exist(page: Path) -> None:
     from pipelines.cli.main import parser
 
-    (commands,) = [action.choices for action in parser()._subparsers._group_actions]  # type: ignore[union-attr]
+    (commands,) = [action.choices for action in parser()._subparsers._group_actions]  # type: ignore[union-attr]  # argparse has no public way
     for name in re.findall(r"`tandem ([a-z][a-z-]*)", _prose(page)):
         assert name in (commands or {}), name
 

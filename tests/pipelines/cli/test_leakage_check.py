@@ -19,7 +19,7 @@ CLEAN = {
     "checks": [{"name": "split_by_time", "question": "?", "num_checked": 5000}],
 }
 FINDING = {"feature": "mood", "problem": "saw the future", "example": "event e1"}
-LEAKING = CLEAN | {"checks": [{**CLEAN["checks"][0], "findings": [FINDING]}]}  # type: ignore[dict-item]
+LEAKING = CLEAN | {"checks": [{**CLEAN["checks"][0], "findings": [FINDING]}]}  # type: ignore[dict-item]  # values of any kind
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def platform(tmp_path: Path, free_port: Any, monkeypatch: pytest.MonkeyPatch) ->
     """A supervisor whose components a test may change: `platform.wanted`."""
     config = Config(home=tmp_path / "home", ports=PortsConfig(airflow=free_port()))
     made = Supervisor(config)
-    made.wanted = [component("mlflow", free_port()), component("serving", free_port())]  # type: ignore[attr-defined]
-    monkeypatch.setattr(module, "components", lambda _: made.wanted)  # type: ignore[attr-defined]
+    made.wanted = [component("mlflow", free_port()), component("serving", free_port())]  # type: ignore[attr-defined]  # the test's own
+    monkeypatch.setattr(module, "components", lambda _: made.wanted)  # type: ignore[attr-defined]  # as above
     yield made
     made.stop()
 

@@ -53,7 +53,7 @@ class World:
             self.served.append(row)
         # Raw rows that come to be known later would be skew: no store has them yet.
         latest = AS_OF - timedelta(seconds=DELAY)
-        known = [e for e in tables["events"] if e["ingested_at"] < latest]  # type: ignore[operator]
+        known = [e for e in tables["events"] if e["ingested_at"] < latest]  # type: ignore[operator]  # a moment
         self.lake_events = [*known, *self.served]
         self.workspace.fill(tables | {"events": self.lake_events})
         self.stored = self._stored(AS_OF)
@@ -86,7 +86,7 @@ class World:
         """Log what serving would for a request, if events of the last `blind_seconds` had not reached it."""
         overlay = Overlay(max_users=99, max_events=999)
         for row in self.served:
-            if row["ingested_at"] < at - timedelta(seconds=blind_seconds):  # type: ignore[operator]
+            if row["ingested_at"] < at - timedelta(seconds=blind_seconds):  # type: ignore[operator]  # a moment
                 times = {name: str(row[name]) for name in ("event_timestamp", "ingested_at")}
                 overlay.add([recent_event(DATASET, row | times)])
         reader = UserReader(lambda: self, overlay, dataset=DATASET, history_length=3, retry_seconds=0)
@@ -138,7 +138,8 @@ def clean(world: World) -> list[dict[str, Any]]:
     rng = random.Random(8)
     moments = [AS_OF + timedelta(seconds=rng.randint(1, 2 * 86_400)) for _ in range(40)]
     # Right after an event, and at the very moment of one.
-    moments += [row["ingested_at"] + timedelta(microseconds=n) for n, row in enumerate(world.served[:20])]  # type: ignore[operator,misc]
+    arrived: list[Any] = [row["ingested_at"] for row in world.served[:20]]
+    moments += [at + timedelta(microseconds=n) for n, at in enumerate(arrived)]
     return [world.answer(USERS[n % len(USERS)], at) for n, at in enumerate(moments)]
 
 
@@ -232,7 +233,8 @@ def test_requests_logged_without_items_are_compared_without_them(world: World, c
 
 
 def test_an_event_may_be_as_late_as_the_goal_and_no_later(world: World) -> None:
-    after = [(str(row["user_id"]), row["ingested_at"] + timedelta(seconds=1)) for row in world.served]  # type: ignore[operator]
+    served: list[dict[str, Any]] = list(world.served)
+    after = [(row["user_id"], row["ingested_at"] + timedelta(seconds=1)) for row in served]
     late = [world.answer(user, at, blind_seconds=1.5) for user, at in after]
     assert different(world.check(late)) == {}
     assert different(world.check(late, lag_seconds=0.5))["user_num_events"] > 50

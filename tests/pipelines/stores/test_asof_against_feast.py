@@ -43,7 +43,8 @@ REFS = ["both:value", "both:tags", "user_only:value"]
 
 def joined(store: type, folder: Path, kind: str, views: list[FeatureView], labels: Any, by_arrival: bool) -> Any:
     arguments = (config(folder, kind), views, REFS, labels, NO_ON_DEMAND, "p", True)
-    table = store.get_historical_features(*arguments, filter_by_created_timestamp=by_arrival).to_arrow()  # type: ignore[attr-defined]
+    job = store.get_historical_features(*arguments, filter_by_created_timestamp=by_arrival)
+    table = job.to_arrow()  # type: ignore[attr-defined]  # Feast is not followed
     return table.select(["row", *(ref.replace(":", "__") for ref in REFS)])
 
 

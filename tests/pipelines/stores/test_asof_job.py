@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     by_user, pair = feature_view(source, "by_user", ("user",)), feature_view(source, "pair", ("user", "shop"))
     request = RequestSource(name="request", schema=[Field(name="factor", dtype=Int64)])
 
-    @on_demand_feature_view(  # type: ignore[untyped-decorator]
+    @on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast's
         sources=[request, by_user[["value"]]], schema=[Field(name="scaled_value", dtype=Float64)], mode="pandas"
     )
     def scaled(inputs: pd.DataFrame) -> pd.DataFrame:
