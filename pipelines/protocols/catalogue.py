@@ -15,6 +15,11 @@ ALL_KNOWN = "the user's training items"
 
 POPULARITY = Contender("popularity", "popularity")
 TRANSITIONS = Contender("transitions", "transitions")
+NEAR_TRANSITIONS = Contender(
+    "transitions up to 6 steps apart",
+    "transitions",
+    {"num_steps": 6, "step_decay": 0.7, "history_decay": 0.7, "source_norm": 0.5},
+)
 EASE = Contender("EASE", "ease")
 EASE_DECAYED = Contender("EASE, history decayed 0.9", "ease", {"history_decay": 0.9})
 EASE_NORMALIZED = Contender("EASE, rows normalized", "ease", {"l2": 50.0, "row_norm": 0.5})
@@ -80,7 +85,7 @@ BEAUTY_LEAVE_ONE_OUT = Protocol(
         Published("SASRec, sampled softmax", {"hit_rate_at_10": 0.0921, "ndcg_at_10": 0.0531}, "eSASRec, RecSys 2025"),
     ),
     goal={"hit_rate_at_10": 0.095, "ndcg_at_10": 0.055},
-    contenders=(EASE, TRANSITIONS, POPULARITY),
+    contenders=(NEAR_TRANSITIONS, TRANSITIONS, EASE, POPULARITY),
 )
 
 _TIME_TO_SPLIT = Published(
