@@ -76,6 +76,43 @@ def resolve_parity() -> Json:
     return {"config": entrypoints.receive("events", None, params)["config"]}
 
 
+@task(multiple_outputs=True, retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_forgetting() -> Json:
+    """Choose the data set of which a user is forgotten: the one named, or the one ingested last."""
+    from pipelines import entrypoints
+
+    return {"config": entrypoints.receive("events", None, dict(get_current_context()["params"]))["config"]}
+
+
+@task(execution_timeout=timedelta(hours=6))
+def forget_user(config: str) -> Json:
+    """Remove the user of this run's parameters everywhere; the report says what was removed where."""
+    from pipelines import entrypoints
+
+    report = entrypoints.forget_user(config, get_current_context()["params"]["user_id"])
+    say_where(log, f"{report['uri']}/report.html")
+    for removed in report["removed"]:
+        log.info("%s: %d %s removed", removed["place"], removed["num"], removed["unit"])
+    return report
+
+
+@task(execution_timeout=timedelta(hours=2))
+def check_forgotten(config: str, forgetting: Json) -> Json:
+    """Look for the user everywhere; returns the lake as it is now, as an ingestion of nothing."""
+    from pipelines import entrypoints
+
+    search = entrypoints.check_forgotten(config, get_current_context()["params"]["user_id"])
+    for remainder in search["remains"]:
+        log.warning("%s (%d): %s", remainder["place"], remainder["num"], remainder["remedy"])
+    partition = f"forgotten:{forgetting['user'][:16]}"
+    return {
+        "dataset": forgetting["dataset"],
+        "partition": partition,
+        "versions": forgetting["versions"],
+        "num_appended": {},
+    }
+
+
 @task(execution_timeout=timedelta(hours=1))
 def check_parity(config: str, as_of: str) -> Json:
     """Compute the features serving used again, as of each request; fail when too many differ."""

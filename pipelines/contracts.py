@@ -232,6 +232,43 @@ class Evaluation(Ref):
     metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
 
 
+class Removed(Ref):
+    """What was removed of a user from one place."""
+
+    place: str
+    unit: str = Field(description="what is counted: rows, files, folders, values, records")
+    num: int
+
+
+class Remainder(Ref):
+    """A place that still has something of a user."""
+
+    place: str
+    num: int = Field(description="how often, in the place's own unit")
+    remedy: str = Field("", description="what to do where forgetting cannot; empty where it should have")
+
+
+class Forgetting(Ref):
+    """What was removed of a user, and what only people can remove. It names the user by a keyed digest."""
+
+    dataset: str
+    user: str = Field(description="HMAC-SHA256 of the id: see stores.forgotten")
+    removed: tuple[Removed, ...]
+    remains: tuple[Remainder, ...] = Field(description="each with its remedy")
+    versions: dict[str, int] = Field(description="lake table -> Delta version, after")
+    uri: str = Field(description="folder with report.json and report.html")
+
+
+class UserSearch(Ref):
+    """Where a user was looked for and found."""
+
+    dataset: str
+    suppressed: bool = Field(description="whether the list of the forgotten has the user, so that nothing new is kept")
+    num_places: int
+    found: tuple[Remainder, ...] = Field(description="forgetting removes these")
+    remains: tuple[Remainder, ...] = Field(description="only people can: each with its remedy")
+
+
 class LeakageFinding(Ref):
     """One way in which a training set, or a model, saw what it must not have seen."""
 

@@ -9,6 +9,7 @@
     ├── TrainingError           422  nothing to learn from, or learning diverged
     ├── LeakageError            422  a training set or model saw what it must not have seen
     ├── ParityError             422  serving used other features than training would have seen
+    ├── ForgettingError         409  a user who was to be forgotten is still there
     ├── RegistryError           503  the model registry refused or cannot be seen  (retryable)
     ├── IntegrityError          500  an artifact's bytes are not what was registered
     ├── AnnIndexError           422  an index cannot be built, searched or trusted
@@ -80,6 +81,12 @@ class ParityError(TandemError):
     """Features that serving used differ from those computed offline for the same moments."""
 
     status_code = 422
+
+
+class ForgettingError(TandemError):
+    """A user who was to be forgotten is still somewhere."""
+
+    status_code = 409
 
 
 class RegistryError(TandemError):

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -71,6 +71,13 @@ class Overlay:
                 self._users.move_to_end(key)
             while len(self._users) > self._max_users:
                 self._users.popitem(last=False)
+
+    def drop(self, forgotten: Callable[[str, str], bool]) -> None:
+        """Forget the users, by data set and id, for whom `forgotten` is true."""
+        gone = [key for key in list(self._users) if forgotten(*key)]
+        with self._lock:
+            for key in gone:
+                self._users.pop(key, None)
 
     def of(self, dataset: str, user_id: str) -> tuple[RecentEvent, ...]:
         """Return the remembered events of a user in order, newest last, with those of no data set yet."""

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -58,9 +59,9 @@ async def recommendations(request: Request, body: schemas.RecommendationRequest)
 def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) -> Response:
     stages = Stages()
     read_at = datetime.now(UTC)
-    user = live.users.read(body.user_id)
+    user = live.users.read(state.known_as(live.bundle.manifest.dataset, body.user_id))
     stages.lap("features")
-    query = Wanted(body.user_id, body.count, body.context.timestamp, body.context.device, tuple(body.exclude))
+    query = Wanted(user.user_id, body.count, body.context.timestamp, body.context.device, tuple(body.exclude))
     chosen, moment = live.recommender.recommend(query, user, stages, now=datetime.now(UTC))
     content = {
         "user_id": body.user_id,
@@ -71,7 +72,7 @@ def _recommend(state: State, live: Live, body: schemas.RecommendationRequest) ->
         "degraded": _degraded(state, user.degraded),
     }
     response = _json(content)
-    if not user.degraded and state.features.wants():
+    if not user.degraded and user.user_id and state.features.wants():
         _keep_features(state, live, query_features(query, user, moment), user, chosen, read_at, moment)
     stages.lap("respond")
     _observe(state.metrics, stages, chosen, user.known)
@@ -173,13 +174,15 @@ async def events(request: Request, body: schemas.EventsRequest) -> Response:
     if len(body.events) > limit:
         raise RequestError(f"the request carries {len(body.events)} events; expected at most {limit}")
     now = datetime.now(UTC)
-    records = [_record(event, now) for event in body.events]
     dataset = state.dataset
+    kept = [event for event in body.events if not state.forgotten.has(dataset, event.user_id)]
+    records = [_record(event, now) for event in kept]
     new = await asyncio.wrap_future(state.events.append(dataset, records))
     state.remember((dataset, record) for record in new)
     state.metrics.events.inc(len(new))
     ids = [record["event_id"] for record in records]
-    return _json({"accepted": len(new), "duplicates": len(records) - len(new), "event_ids": ids}, 202)
+    counts = {"accepted": len(new), "duplicates": len(records) - len(new), "ignored": len(body.events) - len(kept)}
+    return _json({**counts, "event_ids": ids}, 202)
 
 
 def _record(event: schemas.EventIn, now: datetime) -> dict[str, Any]:
@@ -217,9 +220,11 @@ async def explanations(
 
 
 def _explain(state: State, live: Live, query: Wanted, item_id: str) -> Response:
-    user = live.users.read(query.user_id)
-    content = explain(live.recommender, query, user, item_id, now=datetime.now(UTC))
-    return _json({**content, "release": release_ref(live), "degraded": _degraded(state, user.degraded)})
+    user = live.users.read(state.known_as(live.bundle.manifest.dataset, query.user_id))
+    content = explain(live.recommender, replace(query, user_id=user.user_id), user, item_id, now=datetime.now(UTC))
+    return _json(
+        {**content, "user_id": query.user_id, "release": release_ref(live), "degraded": _degraded(state, user.degraded)}
+    )
 
 
 @router.get("/healthz", tags=["operate"], summary="Whether the process lives")
@@ -263,7 +268,7 @@ async def release(request: Request) -> Response:
             "num_candidates": manifest.num_candidates,
             "index_recall": manifest.index.recall,
             "metrics": manifest.metrics,
-            "sample_users": manifest.sample_users,
+            "sample_users": [u for u in manifest.sample_users if not state.forgotten.has(manifest.dataset, u)],
             "feature_services": manifest.feature_services,
             "degraded": degradations(state, live),
             "refused": refused,

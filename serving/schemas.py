@@ -113,7 +113,8 @@ class EventsResponse(BaseModel):
 
     accepted: int = Field(description="events written")
     duplicates: int = Field(description="events whose id was written before; not written again")
-    event_ids: list[str] = Field(description="ids in order of the request")
+    ignored: int = Field(description="events of users who were forgotten; not written")
+    event_ids: list[str] = Field(description="ids in order of the request, without those ignored")
 
 
 class Neighbour(BaseModel):

@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pipelines.contracts import RECOMMENDER
+from pipelines.stores.forgotten import ForgottenUsers
 from pipelines.stores.freshness import read_policies
-from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, UNASSIGNED, Named, open_served
+from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, FORGOTTEN_LOG, UNASSIGNED, Named, open_served
 from serving.bundle import Bundle
 from serving.event_log import EventLog
 from serving.feature_log import FeatureLog
@@ -21,6 +22,8 @@ from serving.releases import ReleaseSource, ReleaseWatcher
 from serving.settings import Settings
 from serving.users import OnlineStore, UserReader
 
+NOBODY = ""
+"""An id that no user has: requests have one of a character at least."""
 _logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 OpenStore = Callable[[Settings, str, str], OnlineStore]
@@ -37,6 +40,7 @@ class State:
         self.freshness = Freshness(read_policies(settings.freshness_file), self.metrics)
         self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
         self.events = EventLog(open_served(settings.served_log, EVENT_LOG, home=settings.home))
+        self.forgotten = ForgottenUsers(open_served(settings.served_log, FORGOTTEN_LOG, home=settings.home))
         self.features = FeatureLog(
             open_served(settings.served_log, FEATURE_LOG, home=settings.home),
             share=settings.feature_log_share,
@@ -62,13 +66,24 @@ class State:
         """Take back recent events from the log and follow those of other processes, then watch for releases."""
         replayed = self.events.recent(self.settings.overlay_users * 10)
         self.remember(replayed)
-        self.events.follow(self.remember, seconds=self.settings.follow_seconds)
+        self.events.follow(self._follow, seconds=self.settings.follow_seconds)
         self.watcher.start(self.settings.poll_seconds)
         _logger.info("watching alias %r of %r; %d events replayed", self.settings.alias, RECOMMENDER, len(replayed))
 
     def remember(self, events: Iterable[Named]) -> None:
         """Let accepted events count for the next request of their users."""
-        self.overlay.add(recent_event(dataset, record) for dataset, record in events)
+        kept = (named for named in events if not self.forgotten.has(named[0], named[1]["user_id"]))
+        self.overlay.add(recent_event(dataset, record) for dataset, record in kept)
+
+    def known_as(self, dataset: str, user_id: str) -> str:
+        """Return whom models and stores are asked about: nobody, where the user was forgotten."""
+        return NOBODY if self.forgotten.has(dataset, user_id) else user_id
+
+    def _follow(self, events: list[Named]) -> None:
+        """Learn who was forgotten and what other processes took in since."""
+        if self.forgotten.refresh():
+            self.overlay.drop(self.forgotten.has)
+        self.remember(events)
 
     @property
     def dataset(self) -> str:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
     from deltalake import DeltaTable
+    from pyarrow.fs import FileSystem
 
 
 RETENTION = "interval 36500 days"
 KEEP = {"delta.logRetentionDuration": RETENTION, "delta.deletedFileRetentionDuration": RETENTION}
 """Table properties: Delta's own defaults forget versions after 30 days, and a training set names its versions."""
+DROP = dict.fromkeys(KEEP, "interval 0 seconds")
+LOG = "_delta_log"
 
 
 class Lake:
@@ -156,6 +159,51 @@ class Lake:
         removed: list[str] = handle.vacuum(**options, keep_versions=sorted(set(keep)))
         return removed
 
+    def filesystem(self) -> "FileSystem":
+        """Return every file below the root, by paths relative to it, wherever the lake is."""
+        from deltalake.fs import DeltaStorageHandler
+        from pyarrow.fs import PyFileSystem
+
+        return PyFileSystem(DeltaStorageHandler(self.root, self._options))
+
+    def list_files(self) -> list[str]:
+        """Return the path below the root of every file: of all versions, logs, and what a killed writer left."""
+        from pyarrow.fs import FileSelector
+
+        found = self.filesystem().get_file_info(FileSelector("", recursive=True, allow_not_found=True))
+        return sorted(info.path for info in found if info.is_file)
+
+    def tables(self) -> list[str]:
+        """Return the names of all tables, also of those that no code writes any more."""
+        parts = (path.split(f"/{LOG}/") for path in self.list_files())
+        return sorted({table for table, *log in parts if log})
+
+    def delete_rows(self, table: str, predicate: str) -> None:
+        """Delete the rows of the newest version for which a SQL predicate is true.
+
+        Older versions keep them, and the table's log the predicate, until `drop_history`.
+        """
+        from deltalake.exceptions import DeltaError
+
+        try:
+            self._open(table, None).delete(predicate)
+        except DeltaError as error:
+            raise LakeError(f"could not delete rows of {self.uri(table)}: {error}. Run the step again") from error
+
+    def drop_history(self, table: str) -> None:
+        """Make the newest version the only one: older files go, and all of the log that speaks of them.
+
+        Numbers of versions and the record of who appended go on. A reader of an older version fails. Writers are safe:
+        only files that the log knows as removed are deleted.
+        """
+        options = {"retention_hours": 0, "enforce_retention_duration": False, "dry_run": False}
+        self._open(table, None).vacuum(**options)
+        self._open(table, None).alter.set_table_properties(DROP)
+        handle = self._open(table, None)
+        handle.create_checkpoint()
+        handle.cleanup_metadata()
+        handle.alter.set_table_properties(KEEP)
+
     def _create(self, table: str, schema: "pa.Schema") -> "DeltaTable":
         from deltalake import DeltaTable
 
@@ -179,6 +227,13 @@ class Lake:
         try:
             return DeltaTable(self.uri(table), version=version, storage_options=self._options)
         except DeltaError as error:
+            newest = self.version(table)
+            if version is not None and newest is not None and version < newest:
+                raise LakeError(
+                    f"lake table {self.uri(table)!r} has no version {version} any more; expected one of those up to "
+                    f"{newest} that are left. Its history went when a user was forgotten, and what was built on it "
+                    "cannot be built again. Materialize and train on a new snapshot: `tandem materialize-features`"
+                ) from error
             raise LakeError(
                 f"lake table {self.uri(table)!r} has no version {version}; expected one that a step wrote. "
                 f"Run `tandem ingest-events` for this data set first ({error})"

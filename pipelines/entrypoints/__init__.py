@@ -26,6 +26,7 @@ from pipelines.entrypoints.features import (
     materialize_online,
     report_parity,
 )
+from pipelines.entrypoints.forgetting import check_forgotten, find_user, forget_user
 from pipelines.entrypoints.handover import drainable, last_published, publish, receive
 from pipelines.entrypoints.releasing import assemble_release, build_index, compare_release, promote_release
 from pipelines.entrypoints.reproducing import list_protocols, reproduce
@@ -53,6 +54,7 @@ __all__ = [
     "build_ranking_set",
     "build_training_set",
     "check_features",
+    "check_forgotten",
     "check_leakage",
     "check_parity",
     "check_ranking_leakage",
@@ -63,7 +65,9 @@ __all__ = [
     "evaluate_models",
     "export_features",
     "feature_catalogue",
+    "find_user",
     "finish_drain",
+    "forget_user",
     "last_published",
     "list_models",
     "list_protocols",

@@ -24,10 +24,17 @@ def open_model_stores(config: Config) -> Json:
 
 
 def open_served_log(config: Config, kind: str) -> Any:
-    """Return the log that serving keeps of `kind`: events or requests."""
+    """Return the log of `kind` that serving shares with steps: events, requests or forgotten."""
     from pipelines.stores.served import open_served
 
     return open_served(config.services.served_log, kind, home=config.home)
+
+
+def open_forgotten(config: Config) -> Any:
+    """Return the list of the users who were forgotten."""
+    from pipelines.stores.forgotten import ForgottenUsers
+
+    return ForgottenUsers(open_served_log(config, "forgotten"))
 
 
 def open_lake(config: Config) -> Any:

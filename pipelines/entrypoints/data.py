@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from pipelines.contracts import Drain, IngestedPartition, RawPartition, ValidatedPartition
-from pipelines.entrypoints.adapters import Json, as_json, open_artifacts, open_lake, open_served_log
+from pipelines.entrypoints.adapters import Json, as_json, open_artifacts, open_forgotten, open_lake, open_served_log
 from pipelines.entrypoints.configuring import parse_as_of, read_config
 
 
@@ -12,7 +12,7 @@ def read_partition(config: str, partition: str = "all") -> Json:
     from pipelines.steps.read_partition import read_partition as step
 
     c = read_config(config)
-    where: Json = {"artifacts": open_artifacts(c), "home": c.home}
+    where: Json = {"artifacts": open_artifacts(c), "home": c.home, "forgotten": open_forgotten(c)}
     return as_json(step(partition, dataset=c.dataset, source=c.source, seed=c.seed, **where))
 
 
@@ -43,7 +43,8 @@ def seal_events(config: str) -> Json:
     from pipelines.steps.seal_events import seal_events as step
 
     c = read_config(config)
-    return as_json(step(c.dataset, log=open_served_log(c, "events"), lake=open_lake(c), artifacts=open_artifacts(c)))
+    where: Json = {"log": open_served_log(c, "events"), "lake": open_lake(c), "artifacts": open_artifacts(c)}
+    return as_json(step(c.dataset, forgotten=open_forgotten(c), **where))
 
 
 def finish_drain(config: str, drain: Json, ingested: Json) -> Json:

@@ -21,6 +21,7 @@ from pipelines.data.schemas import RAW_SCHEMAS
 from pipelines.steps.append_partition import transaction_of
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore
+from pipelines.stores.forgotten import ForgottenUsers
 from pipelines.stores.served import UNASSIGNED, UNREADABLE, ServedLog
 
 if TYPE_CHECKING:
@@ -29,23 +30,27 @@ if TYPE_CHECKING:
 STAGED = "served/raw"
 
 
-def seal_events(dataset: str, *, log: ServedLog, lake: Lake, artifacts: ArtifactStore) -> Drain:
+def seal_events(
+    dataset: str, *, log: ServedLog, lake: Lake, artifacts: ArtifactStore, forgotten: ForgottenUsers | None = None
+) -> Drain:
     """Claim a batch of a data set's served events, or of those that came before serving knew one, and stage it.
 
     The batch stays claimed until `finish_drain`: whatever is killed from here on, this step returns the same batch
     again, and `append_partition` adds it once. A user the lake does not know comes along as a user without
-    attributes; an item it does not know is for validation to set aside.
+    attributes; an item it does not know is for validation to set aside. Events of users who were forgotten, taken in
+    before serving had learned of it, are left out.
 
     Args:
         dataset: whose events, and whose lake they go to.
         log: where serving keeps them.
         lake: says which batches are in already, and which users are known.
         artifacts: where the partition is staged.
+        forgotten: whose events are left out; None is nobody's.
     """
     for name in (dataset, UNASSIGNED):
         batch = log.claim(name, after=_last_number(lake, log, name)) if name in log.names() else None
         if batch is not None:
-            return Drain(batch=batch, raw=_stage(batch, dataset, log, lake, artifacts))
+            return Drain(batch=batch, raw=_stage(batch, dataset, log, lake, artifacts, forgotten))
     return Drain(batch=None, raw=None)
 
 
@@ -57,13 +62,21 @@ def _last_number(lake: Lake, log: ServedLog, name: str) -> int:
     return max((number for number in found if number is not None), default=0)
 
 
-def _stage(batch: EventBatch, dataset: str, log: ServedLog, lake: Lake, artifacts: ArtifactStore) -> RawPartition:
+def _stage(
+    batch: EventBatch,
+    dataset: str,
+    log: ServedLog,
+    lake: Lake,
+    artifacts: ArtifactStore,
+    forgotten: ForgottenUsers | None,
+) -> RawPartition:
     import pyarrow.parquet as pq
 
     def write(folder: Path) -> None:
         users: dict[str, str] = {}
         with pq.ParquetWriter(folder / f"{EVENTS}.parquet", _event_schema()) as writer:
-            for records in log.read(batch):
+            for found in log.read(batch):
+                records = [r for r in found if not (forgotten and forgotten.has(dataset, str(r.get(USER_ID))))]
                 writer.write_table(_events(records))
                 for record in records:
                     if USER_ID in record:

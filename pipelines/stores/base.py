@@ -62,6 +62,12 @@ class ModelRegistry(Protocol):
     def read_file(self, model: ModelVersion, file: str) -> str:
         """Return one text file of a version's bundle, without the rest of it."""
 
+    def list_versions(self, dataset: str) -> list[ModelVersion]:
+        """Return every version of every model of a data set."""
+
+    def fetch(self, model: ModelVersion, folder: Path) -> None:
+        """Copy all that is kept of a version into `folder`: its bundle, and the files of its run."""
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias."""
 

@@ -222,6 +222,13 @@ class FeatureStore:
             online, config, views = self._serving
             return {view.name: audited_at(online, config, view) for view, _ in views}
 
+    def user_views(self) -> tuple[Any, Any, list[Any]]:
+        """Return online store, configuration, and every view that the registry has of a user alone."""
+        with _explained("could not list the feature views", "check the registry's address and run the step again"):
+            store = self._open({})
+            views = [view for view in store.list_feature_views() if view.join_keys == [USER_ID]]
+            return store.provider.online_store, store.config, views
+
     @cached_property
     def _serving(self) -> tuple[Any, Any, list[tuple[Any, list[str]]]]:
         """Online store, configuration, and the views of one user: looked up once, read for every request."""

@@ -84,6 +84,12 @@ class ColumnStore(Protocol):
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
 
+    def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
+        """Return how many cells there are of an entity, by its serialized key, in views of that entity."""
+
+    def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
+        """Delete an entity's cells in all views, and what deleted and replaced cells left in the store's files."""
+
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows; it goes when they go."""
 

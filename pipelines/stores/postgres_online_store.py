@@ -156,6 +156,28 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
             cursor.execute(_sql(query, _name(config, view)), (keys.to_pylist(), names, len(names)), binary=True)
             return from_texts(keys, names, cursor.fetchall())
 
+    def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
+        """Return how many cells there are of an entity."""
+        from psycopg import sql
+
+        count = sql.SQL("SELECT count(*) FROM {} WHERE entity_key = %s")
+        with self._transaction(config) as cursor:
+            found = [cursor.execute(count.format(_table(config, view)), (key,)).fetchone() for view in views]
+        return sum(int(row[0]) for row in found if row)
+
+    def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
+        """Delete an entity's cells and vacuum, because a deleted or replaced row stays in its page until then."""
+        import psycopg
+        from psycopg import sql
+
+        delete = sql.SQL("DELETE FROM {} WHERE entity_key = %s")
+        with self._transaction(config) as cursor:
+            for view in views:
+                cursor.execute(delete.format(_table(config, view)), (key,))
+        with psycopg.connect(config.online_store.url, autocommit=True) as connection:
+            for table in (*(_table(config, view) for view in views), sql.Identifier(NOTES)):
+                connection.execute(sql.SQL("VACUUM {}").format(table))
+
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""
         text = "INSERT INTO {} VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET note = excluded.note"

@@ -21,6 +21,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from pipelines.errors import FeatureStoreError
 from pipelines.stores.online_encoding import join, lengths_of, timestamps
 from pipelines.stores.online_rows import NOTHING, FeastRow, FeastRowWriter, OnlineRows
+from pipelines.stores.redis_log import rewrite_log
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -137,6 +138,16 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
             for feature, column in zip(features, columns, strict=True)
         }
         return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
+
+    def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
+        """Return how many fields there are of an entity: one hash holds those of all its views."""
+        return int(self._single_server(config).hlen(key + config.project.encode()))
+
+    def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
+        """Delete an entity's hash, then let a server that keeps a log of its commands write it anew."""
+        client = self._single_server(config)
+        client.delete(key + config.project.encode())
+        rewrite_log(client)
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""

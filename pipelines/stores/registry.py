@@ -150,6 +150,23 @@ class MlflowRegistry:
             self._fetch(model, Path(scratch), file)
             return (Path(scratch) / Path(file).name).read_text()
 
+    def list_versions(self, dataset: str) -> list[ModelVersion]:
+        """Return every version of every model of a data set."""
+        with self._explained(f"list the model versions of {dataset!r}"):
+            found = self._client.search_model_versions(f"tags.`{DATASET_TAG}` = '{dataset}'", max_results=10_000)
+            ordered = sorted(found, key=lambda version: (version.name, int(version.version)))
+            return [self._to_contract(version) for version in ordered]
+
+    def fetch(self, model: ModelVersion, folder: Path) -> None:
+        """Copy all that is kept of a version into `folder`: its bundle, and the files of its run."""
+        from mlflow.artifacts import download_artifacts
+
+        self._fetch(model, folder)
+        with self._explained(f"download the files of {model.name!r} version {model.version}"):
+            where = f"runs:/{model.run_id}/"
+            if self._client.list_artifacts(model.run_id):
+                download_artifacts(artifact_uri=where, dst_path=str(folder), tracking_uri=self._uri)
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias, None when there is no such model or alias."""
         from mlflow.exceptions import MlflowException

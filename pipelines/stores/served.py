@@ -18,10 +18,12 @@ from pipelines.errors import ConfigError
 Record = dict[str, Any]
 Named = tuple[str, Record]
 Stamp = Callable[[Record, datetime], Record]
+Belongs = Callable[[Record], bool]
 Place = Literal["files", "redis"]
 
 EVENT_LOG = "events"
 FEATURE_LOG = "requests"
+FORGOTTEN_LOG = "forgotten"
 UNASSIGNED = "unassigned"
 """The log of what came before serving knew a data set."""
 UNREADABLE = "unreadable"
@@ -84,6 +86,12 @@ class ServedLog(Protocol):
     def complete_until(self, name: str) -> datetime | None:
         """Return the moment before which every record is in a released batch; None before the first drain."""
 
+    def count(self, name: str, belongs: Belongs) -> int:
+        """Return how many records of a log belong, drained ones that are still kept included."""
+
+    def erase(self, name: str, belongs: Belongs) -> None:
+        """Remove the records that belong. Claimed batches, and what others read of the rest, stay as they are."""
+
     def log_id(self) -> str:
         """Return the identity of this place; numbers of batches mean something within one place only."""
 
@@ -109,14 +117,15 @@ def open_served(place: Place, kind: str, *, home: Path) -> ServedLog:
 
     Args:
         place: `files` below `home`, or `redis` at the address in the environment variable `SERVED_REDIS`.
-        kind: `EVENT_LOG`, whose records are stamped on arrival and durable, or `FEATURE_LOG`.
+        kind: `EVENT_LOG`, whose records are stamped on arrival; `FEATURE_LOG`, whose records are not durable; or
+            `FORGOTTEN_LOG`.
         home: the platform's home.
 
     Raises:
         ConfigError: `redis` without its address.
     """
-    durable = kind == EVENT_LOG
-    stamp = stamp_event if durable else stamp_nothing
+    durable = kind != FEATURE_LOG
+    stamp = stamp_event if kind == EVENT_LOG else stamp_nothing
     if place == "files":
         from pipelines.stores.served_files import ServedFiles
 

@@ -8,7 +8,8 @@
 
 Writers stamp and append under a shared lock, a drain seals under the exclusive one: so a batch that ends at a moment
 holds everything stamped before it, of every process, and nothing stamped after it. A line cut by a crash is the last
-of its file, because no process appends to the file of another; it was never acknowledged, and is passed over.
+of its file, because no process appends to the file of another; it was never acknowledged, and is passed over. A record
+that is erased becomes a blank line of the same length, so whoever reads the file goes on where they were.
 """
 
 import fcntl
@@ -25,7 +26,7 @@ from typing import BinaryIO
 import orjson
 
 from pipelines.contracts import INGESTED_AT, EventBatch
-from pipelines.stores.served import UNREADABLE, Named, Record, Stamp, chunked, stamp_event, utc_now
+from pipelines.stores.served import UNREADABLE, Belongs, Named, Record, Stamp, chunked, stamp_event, utc_now
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILE_AGE = timedelta(hours=1)
@@ -167,6 +168,26 @@ class ServedFiles:
             if state.st_mtime < deadline or (max_bytes is not None and total > max_bytes):
                 path.unlink()
 
+    def count(self, name: str, belongs: Belongs) -> int:
+        """Return how many records of a log belong."""
+        return sum(1 for path in self._files_of(name) for _ in _lines_of(path, belongs))
+
+    def erase(self, name: str, belongs: Belongs) -> None:
+        """Overwrite the lines that belong with blanks; nobody appends meanwhile."""
+        paths = self._files_of(name)
+        if not paths:
+            return
+        with self._sealing():
+            for path in self._files_of(name):
+                lines = list(_lines_of(path, belongs))
+                with path.open("r+b", buffering=0) as file:
+                    for start, length in lines:
+                        os.pwrite(file.fileno(), b" " * length, start)
+                    os.fsync(file.fileno())
+
+    def _files_of(self, name: str) -> list[Path]:
+        return sorted(path for path in (self._folder / name).glob("*") if path.suffix in _SUFFIXES)
+
     def _drained(self, name: str) -> tuple[int, datetime | None]:
         path = self._folder / name / STATE
         if not path.exists():
@@ -259,7 +280,7 @@ class FileTail:
         self._offsets[key] = offset + len(whole)
         if path.suffix != OPEN:
             self._ended.add(key)
-        records = (_parse(line) for line in whole.splitlines())
+        records = (_parse(line) for line in whole.splitlines() if line.strip())
         return [(path.parent.name, record) for record in records if UNREADABLE not in record]
 
 
@@ -280,10 +301,20 @@ def _stamped(file: BinaryIO) -> Iterator[tuple[str, Record]]:
     """Whole lines with their moment; what cannot be read has that of the line before it."""
     moment = ""
     for line in file:
-        if line.endswith(b"\n"):
+        if line.endswith(b"\n") and line.strip():
             record = _parse(line)
             moment = max(moment, str(record.get(INGESTED_AT) or ""))
             yield moment, record
+
+
+def _lines_of(path: Path, belongs: Belongs) -> Iterator[tuple[int, int]]:
+    """Start and length, without the line's end, of each line that belongs; one that was cut by a crash included."""
+    start = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.strip() and belongs(_parse(line)):
+                yield start, len(line.rstrip(b"\n"))
+            start += len(line)
 
 
 def _parse(line: bytes) -> Record:
@@ -302,7 +333,7 @@ def _newest(path: Path) -> datetime:
     newest = datetime.min.replace(tzinfo=UTC)
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 2**16))
-        lines = [line for line in file.read().split(b"\n")[:-1] if line]
+        lines = [line for line in file.read().split(b"\n")[:-1] if line.strip()]
     stamp = _parse(lines[-1]).get(INGESTED_AT) if lines else None
     return newest if stamp is None else datetime.fromisoformat(stamp) + timedelta(microseconds=1)
 

@@ -20,7 +20,8 @@ import redis
 
 from pipelines.contracts import EventBatch
 from pipelines.errors import PlatformError
-from pipelines.stores.served import Named, Record, Stamp, stamp_event
+from pipelines.stores.redis_log import rewrite_log
+from pipelines.stores.served import Belongs, Named, Record, Stamp, stamp_event
 
 MAX_RECORDS = 1_000_000
 CHUNK_RECORDS = 10_000
@@ -96,7 +97,9 @@ class ServedStreams:
 
     def waiting(self, name: str) -> bool:
         """Return whether a log has records that are in no released batch."""
-        return self._newest(name) != self._drained(name)[0] or bool(self._redis.exists(self._key(name, "batch")))
+        return (
+            bool(self._redis.exists(self._key(name, "batch"))) or self._newest(name, self._drained(name)[0]) is not None
+        )
 
     def claim(self, name: str, *, after: int) -> EventBatch | None:
         """Return the batch that waits, else claim all entries after the last released one; None when there is none."""
@@ -105,8 +108,8 @@ class ServedStreams:
             return EventBatch.model_validate_json(waiting)
         last, number, _ = self._drained(name)
         # In this order: what is appended between the two comes after `until`.
-        until, newest = self._now(), self._newest(name)
-        if newest in (None, last):
+        until, newest = self._now(), self._newest(name, last)
+        if newest is None:
             self._write_drained(last, max(number, after), until, name)
             return None
         until = max(until, moment_of(str(newest).encode()) + timedelta(microseconds=1))
@@ -143,6 +146,22 @@ class ServedStreams:
         """Return the moment before which everything is drained."""
         return self._drained(name)[2]
 
+    def count(self, name: str, belongs: Belongs) -> int:
+        """Return how many records of a log belong."""
+        return sum(1 for _ in self._ids_of(name, belongs))
+
+    def erase(self, name: str, belongs: Belongs) -> None:
+        """Delete the entries that belong, then let the server write its log anew, without them."""
+        for id_ in list(self._ids_of(name, belongs)):
+            self._redis.xdel(self._key(name), id_)
+        rewrite_log(self._redis)
+
+    def _ids_of(self, name: str, belongs: Belongs) -> Iterator[bytes]:
+        after = "0-0"
+        while entries := self.entries_after(name, after):
+            after = entries[-1][0].decode()
+            yield from (entry[0] for entry in entries if belongs(self.record(entry)))
+
     def record(self, entry: tuple[bytes, dict[bytes, bytes]]) -> Record:
         """Return the record of a stream's entry, stamped with the entry's moment."""
         id_, fields = entry
@@ -176,9 +195,10 @@ class ServedStreams:
         # Whole milliseconds, as ids are: nothing appended later has an earlier moment.
         return _EPOCH + timedelta(seconds=seconds, milliseconds=microseconds // 1000)
 
-    def _newest(self, name: str) -> str | None:
-        entries = self.newest_entries(name, 1)
-        return entries[0][0].decode() if entries else None
+    def _newest(self, name: str, after: str) -> str | None:
+        """The newest id after another; the entry of that one may be gone."""
+        found: Any = self._redis.xrevrange(self._key(name), "+", f"({after}", count=1)
+        return found[0][0].decode() if found else None
 
     def _drained(self, name: str) -> tuple[str, int, datetime | None]:
         found: Any = self._redis.get(self._key(name, "drained"))

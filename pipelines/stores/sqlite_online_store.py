@@ -124,6 +124,27 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
             found += connection.execute(query, part)
         return from_texts(keys, names, found)
 
+    def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
+        """Return how many cells there are of an entity."""
+        connection = self._get_conn(config)
+        counts = (f"SELECT count(*) FROM {_table(config, view)} WHERE entity_key = ?" for view in views)
+        return sum(int(connection.execute(count, (key,)).fetchone()[0]) for count in counts)
+
+    def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
+        """Delete an entity's cells, then write the file anew and empty the log: free pages hold what was there.
+
+        Raises:
+            sqlite3.OperationalError: readers kept the log busy; what is left of the entity is in the log alone.
+        """
+        connection = self._get_conn(config)
+        with connection:
+            for view in views:
+                connection.execute(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", (key,))
+        connection.execute("VACUUM")
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise sqlite3.OperationalError("the write-ahead log is being read, so it cannot be emptied")
+
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""
         with self._get_conn(config) as connection:

@@ -129,6 +129,21 @@ class OnlineStoreContract:
         store.online.online_write_batch(store.config, store.view, [(key, found, NOON, NOON + TICK)], None)
         assert store.read("u1").values == in_columns.values
 
+    def test_an_entity_is_erased_from_every_view(self, store: OpenStore) -> None:
+        other = view("other", {"num": Int64})
+        store.feast.apply([USER, view(), other])
+        views = [store.view, store.feast.get_feature_view("other")]
+        for each in views:
+            store.online.write_columns(store.config, each, encoded(store.config, each, batch([("u1", 3, NOON)])))
+        store.write(("u2", 4, NOON))
+        key = from_feast(store.config, [(entity("u1"), {}, NOON, None)]).keys[0].as_py()
+        assert store.online.count_entity(store.config, views, key) > len(FEATURES)
+        for _ in range(2):
+            store.online.erase_entity(store.config, views, key)
+        assert store.online.count_entity(store.config, views, key) == 0
+        assert store.numbers("u1", "u2") == [None, 4]
+        assert store.feast.get_online_features(["other:num"], [{"user_id": "u1"}]).to_dict()["num"] == [None]
+
     def test_an_older_row_never_replaces_a_newer_one(self, store: OpenStore) -> None:
         store.write(("u1", 2, NOON))
         store.write(("u1", 1, NOON - TICK), ("u2", 1, NOON - TICK))

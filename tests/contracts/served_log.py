@@ -126,3 +126,37 @@ class ServedLogContract:
         left = ids(r for _, r in open_log().tail().recent(10))
         assert left[-1] == "d"
         assert "a" not in left
+
+    def test_records_of_one_user_are_erased_and_everyone_else_goes_on(self, open_log: Any) -> None:
+        log, reader = open_log(), open_log().tail()
+        log.append(NAME, [record("a"), record("b", user_id="v"), record("c")])
+        batch = open_log().claim(NAME, after=0)
+        log.append(NAME, [record("d", user_id="v"), record("e")])
+        assert ids(r for _, r in reader.poll()) == ["a", "b", "c", "d", "e"]
+
+        def belongs(found: dict[str, Any]) -> bool:
+            return bool(found["user_id"] == "v")
+
+        assert open_log().count(NAME, belongs) == 2
+        open_log().erase(NAME, belongs)
+        open_log().erase(NAME, belongs)
+        assert open_log().count(NAME, belongs) == 0
+        log.append(NAME, [record("f")])
+        assert ids(r for _, r in reader.poll()) == ["f"], "what was read is not read again, nor anything passed over"
+        assert open_log().claim(NAME, after=0) == batch
+        assert batch_ids(log, batch) == ["a", "c"]
+        log.release(batch, keep=KEEP)
+        second = log.claim(NAME, after=1)
+        assert batch_ids(log, second) == ["e", "f"]
+        assert ids(r for _, r in open_log().tail().recent(9)) == ["a", "c", "e", "f"]
+
+    def test_a_log_of_which_all_was_erased_waits_for_nothing(self, open_log: Any) -> None:
+        log = open_log()
+        log.append(NAME, [record("a"), record("b")])
+        batch = log.claim(NAME, after=0)
+        log.release(batch, keep=KEEP)
+        log.erase(NAME, lambda found: True)
+        assert not log.waiting(NAME)
+        assert log.claim(NAME, after=0) is None
+        log.append(NAME, [record("c")])
+        assert batch_ids(log, log.claim(NAME, after=0)) == ["c"]

@@ -20,6 +20,7 @@ CHAIN = {
         "resolve_drain", "seal_events", "validate_partition", "append_partition", "finish_drain", "publish_events"
     ],
     "check_parity": ["resolve_parity", "check_parity"],
+    "forget_user": ["resolve_forgetting", "forget_user", "check_forgotten", "publish_events"],
     "materialize_features": [
         "receive", "take_snapshot", "compute_features", "materialize_online", "publish_features"
     ],
@@ -124,7 +125,7 @@ class TestEachDag:
             assert task["owner"] == "tandem", name
             assert 0 < task["timeout"] <= 12 * 3600, name
             assert task["retry_policy"] == "ExceptionRetryPolicy", name
-            fast = name in ("resolve_config", "resolve_drain", "resolve_day", "resolve_parity", "receive")
+            fast = name == "receive" or name.startswith("resolve_")
             assert task["retries"] == 0 if fast else task["retries"] in (1, 2), name
             assert task["retry_delay"] >= 10, name
 
@@ -161,7 +162,7 @@ def test_every_step_is_a_task_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
     tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
-    beside = {"check_parity"}  # `tandem check-parity`
-    resolved = {"resolve_config", "resolve_drain", "resolve_day", "resolve_parity", "receive", "record"}
+    beside = {"check_parity", "forget_user", "check_forgotten"}  # `tandem check-parity`, `forget-user`, `find-user`
+    resolved = {name for name in tasks if name.startswith("resolve_")} | {"receive", "record"}
     assert set(STEPS) == tasks - resolved - beside
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

@@ -30,8 +30,9 @@ def test_an_event_counts_for_the_next_request(own, parts):
 
 def test_events_sent_twice_are_kept_once(own):
     events = {"events": [{"event_id": "e1", "user_id": "u", "item_id": "003", "event_type": "view", "value": 1.5}]}
-    assert own.post("/v1/events", json=events).json() == {"accepted": 1, "duplicates": 0, "event_ids": ["e1"]}
-    assert own.post("/v1/events", json=events).json() == {"accepted": 0, "duplicates": 1, "event_ids": ["e1"]}
+    same = {"ignored": 0, "event_ids": ["e1"]}
+    assert own.post("/v1/events", json=events).json() == {"accepted": 1, "duplicates": 0, **same}
+    assert own.post("/v1/events", json=events).json() == {"accepted": 0, "duplicates": 1, **same}
     why = own.get("/v1/explanations", params={"user_id": "u", "item_id": "003"}).json()
     assert why["features"]["user"]["user_num_events"] == 1
 

@@ -61,6 +61,14 @@ class MemoryRegistry:
     def read_file(self, model: ModelVersion, file: str) -> str:
         return (self.download(model) / file).read_text()
 
+    def list_versions(self, dataset: str) -> list[ModelVersion]:
+        self._check()
+        return [model for model in self.versions.values() if model.dataset == dataset]
+
+    def fetch(self, model: ModelVersion, folder: Path) -> None:
+        self._check()
+        shutil.copytree(self.root / model.name / model.version, folder, dirs_exist_ok=True)
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         self._check()
         version = self.aliases.get((name, alias))

@@ -47,6 +47,8 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "compact-lake",
             "check-features",
             "feature-catalogue",
+            "forget-user",
+            "find-user",
         ),
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import ValidationConfig
@@ -22,7 +23,8 @@ from pipelines.steps.finish_drain import finish_drain
 from pipelines.steps.seal_events import seal_events
 from pipelines.steps.validate_partition import validate_partition
 from pipelines.stores.artifacts import LocalArtifacts
-from pipelines.stores.served import UNASSIGNED, UNREADABLE
+from pipelines.stores.forgotten import ForgottenUsers
+from pipelines.stores.served import FORGOTTEN_LOG, UNASSIGNED, UNREADABLE, open_served
 from pipelines.stores.served_files import ServedFiles
 from tests.contracts.served_log import record
 
@@ -252,3 +254,18 @@ def test_a_drain_killed_anywhere_and_run_again_gives_the_lake_of_one_run(
     assert sorted(row["user_id"] for row in platform.rows(USERS)) == ["new", "u"]
     assert [row["rule"] for row in platform.rows(QUARANTINE)] == ["unknown_item"]
     assert not platform.log.waiting("tiny")
+
+
+def test_events_of_the_forgotten_do_not_come_in(tmp_path: Path) -> None:
+    platform = Platform(tmp_path)
+    forgotten = ForgottenUsers(open_served("files", FORGOTTEN_LOG, home=tmp_path))
+    forgotten.add("tiny", "v", at=START)
+    platform.post("a")
+    platform.post("b", user_id="v")  # serving had not learned of it yet
+    platform.log.append("tiny", [{"event_id": "c"}])
+    drain = seal_events("tiny", log=platform.log, forgotten=forgotten, **platform.where)
+    assert drain.raw is not None
+    staged = pq.read_table(Path(drain.raw.uri) / "events.parquet")
+    assert staged["event_id"].to_pylist() == ["a", "c"]
+    assert drain.raw.num_rows["users"] == 0
+    platform.log.close()

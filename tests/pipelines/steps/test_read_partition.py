@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +18,8 @@ from pipelines.steps.append_partition import append_partition
 from pipelines.steps.read_partition import read_partition
 from pipelines.steps.validate_partition import validate_partition
 from pipelines.stores.artifacts import LocalArtifacts, folder_digest
+from pipelines.stores.forgotten import ForgottenUsers
+from pipelines.stores.served import FORGOTTEN_LOG, open_served
 
 TINY = SourceConfig(synthetic=SyntheticConfig(num_events=500, num_users=40, num_items=50, num_days=5))
 
@@ -37,6 +40,22 @@ def test_what_decides_the_rows_decides_the_folder(tmp_path: Path) -> None:
     uris = {read(tmp_path).uri, read(tmp_path, seed=8).uri, read(tmp_path, partition="2025-06-26/2025-06-27").uri}
     assert len(uris) == 3
     assert read(tmp_path).uri in uris
+
+
+def test_a_forgotten_user_does_not_come_back_with_the_source(tmp_path: Path) -> None:
+    whole = Path(read(tmp_path / "before").uri)
+    events = pq.read_table(whole / "events.parquet")
+    victim = events["user_id"][0].as_py()
+    own = pc.sum(pc.equal(events["user_id"], victim)).as_py()
+    forgotten = ForgottenUsers(open_served("files", FORGOTTEN_LOG, home=tmp_path))
+    forgotten.add("tiny", victim, at=datetime(2025, 7, 1, tzinfo=UTC))
+    where = {"artifacts": LocalArtifacts(tmp_path / "runs"), "home": tmp_path}
+    raw = read_partition("all", dataset="tiny", source=TINY, seed=7, forgotten=forgotten, **where)
+    assert raw.num_rows["events"] == events.num_rows - own
+    for table in ("events", "users"):
+        assert victim not in pq.read_table(Path(raw.uri) / f"{table}.parquet")["user_id"].to_pylist()
+    other = read_partition("all", dataset="other", source=TINY, seed=7, forgotten=forgotten, **where)
+    assert other.num_rows["events"] == events.num_rows
 
 
 KILLED = """

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipelines.errors import FeatureStoreError
 from pipelines.stores.online_encoding import timestamps
+from pipelines.stores.online_rows import from_feast
 from tests.contracts.online_store import NOON, TICK, USER, OnlineStoreContract, OpenStore, entity, opened, view
 from tests.support.servers import no_postgres, no_redis, postgres_database, redis_server
 
@@ -44,6 +45,17 @@ class TestSqlite(OnlineStoreContract):
     def settings(self, tmp_path: Path) -> dict[str, Any]:
         path = str(tmp_path / "online.db")
         return {"type": "pipelines.stores.sqlite_online_store.WalSqliteOnlineStore", "path": path}
+
+    def test_no_byte_of_an_erased_entity_is_left(self, store: OpenStore, settings: dict[str, Any]) -> None:
+        users = [f"user-{n:03}" for n in range(300)]
+        for number in range(3):  # replaced rows and split pages leave copies behind
+            store.write(*((user, number, NOON + TICK * number) for user in users))
+        files = [Path(settings["path"]), Path(settings["path"] + "-wal")]
+        assert any(b"user-007" in file.read_bytes() for file in files)
+        key = from_feast(store.config, [(entity("user-007"), {}, NOON, None)]).keys[0].as_py()
+        store.online.erase_entity(store.config, [store.view], key)
+        assert not any(b"user-007" in file.read_bytes() for file in files)
+        assert store.numbers("user-007", "user-008") == [None, 2]
 
     def test_a_table_that_feast_made_is_taken_over(self, settings: dict[str, Any], tmp_path: Path) -> None:
         feasts = opened(tmp_path, settings | {"type": "sqlite"})

@@ -103,6 +103,21 @@ def test_downloading_gives_the_bytes_that_were_registered(registry, bundle):
     assert folder_digest(folder) == folder_digest(bundle)
 
 
+def test_all_that_is_kept_of_a_version_can_be_looked_through(registry, bundle, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("a report")
+    where = {"key": "k9", "dataset": "listed"}
+    other = registry.register("other", bundle, **where, record=RunRecord("r"))
+    model = registry.register("retrieval", bundle, **where, record=RunRecord("r", artifacts={page: ""}))
+    assert registry.list_versions("listed") == [other, model]
+    assert registry.list_versions("nothing") == []
+    registry.fetch(model, tmp_path / "all")
+    registry.fetch(other, tmp_path / "bare")
+    files = {path.name for path in bundle.rglob("*") if path.is_file()}
+    assert files | {"page.html"} <= {path.name for path in (tmp_path / "all").rglob("*")}
+    assert files <= {path.name for path in (tmp_path / "bare").rglob("*")}
+
+
 def test_a_damaged_cache_is_fetched_again(registry, bundle):
     model = register(registry, bundle, "healing")
     folder = registry.download(model)
