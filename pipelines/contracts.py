@@ -316,7 +316,7 @@ class IndexManifest(Ref):
     """A nearest-neighbour index over one item corpus, built from one retrieval version."""
 
     retrieval: ModelVersion
-    kind: Literal["scann", "brute_force"]
+    kind: Literal["scann", "brute_force", "item_to_item"]
     uri: str
     digest: str
     num_items: int

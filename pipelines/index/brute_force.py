@@ -43,7 +43,7 @@ class BruteForceIndex:
         for start in range(0, len(queries), block):
             products = queries[start : start + block] @ self._vectors.T
             for offset, row_scores in enumerate(products):
-                best = _best(row_scores, found)
+                best = best_rows(row_scores, found)
                 rows[start + offset], scores[start + offset] = best, row_scores[best]
         return pad(rows, scores, top_k)
 
@@ -67,8 +67,8 @@ class BruteForceIndex:
             ) from error
 
 
-def _best(scores: Floats, top_k: int) -> npt.NDArray[np.intp]:
-    """Rows of the `top_k` largest scores, best first, ties by row.
+def best_rows(scores: Floats, top_k: int) -> npt.NDArray[np.intp]:
+    """Return rows of the `top_k` largest scores, best first, ties by row.
 
     A partition alone breaks ties at the border arbitrarily, so everything that equals the border's score is
     kept until a stable sort decides.

@@ -8,7 +8,9 @@ from pipelines.config import IndexConfig
 from pipelines.errors import AnnIndexError
 from pipelines.index.base import AnnIndex, Floats, read_header, recall_at_k
 from pipelines.index.brute_force import BruteForceIndex
+from pipelines.index.item_to_item import ItemToItemIndex
 from pipelines.index.scann_index import MIN_ITEMS, ScannIndex
+from pipelines.index.sparse_vectors import SparseVectors
 
 
 def load_index(folder: Path) -> AnnIndex:
@@ -23,8 +25,12 @@ def load_index(folder: Path) -> AnnIndex:
         index = BruteForceIndex.load(folder)
     elif header.get("kind") == ScannIndex.kind:
         index = ScannIndex.load(folder, header)
+    elif header.get("kind") == ItemToItemIndex.kind:
+        index = ItemToItemIndex.load(folder)
     else:
-        raise AnnIndexError(f"{folder} holds an index of kind {header.get('kind')!r}; expected brute_force or scann")
+        raise AnnIndexError(
+            f"{folder} holds an index of kind {header.get('kind')!r}; expected brute_force, scann or item_to_item"
+        )
     sizes = [index.num_items, index.embedding_dim]
     if sizes != [header.get("num_items"), header.get("embedding_dim")]:
         raise AnnIndexError(
@@ -33,8 +39,10 @@ def load_index(folder: Path) -> AnnIndex:
     return index
 
 
-def build_index(embeddings: Floats, *, config: IndexConfig) -> AnnIndex:
-    """Build exact search below `config.brute_force_below` items, ScaNN from there on."""
+def build_index(embeddings: Floats | SparseVectors, *, config: IndexConfig) -> AnnIndex:
+    """Build exact search below `config.brute_force_below` items, ScaNN from there on; sparse vectors stay sparse."""
+    if isinstance(embeddings, SparseVectors):
+        return ItemToItemIndex(embeddings)
     if len(embeddings) < max(config.brute_force_below, MIN_ITEMS):
         return BruteForceIndex(embeddings)
     return ScannIndex.build(embeddings)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.vectors import ItemVectors, products
+
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -29,12 +31,12 @@ class Candidates:
     weight: Floats
 
 
-def retrieve(queries: Floats, items: Floats, top_k: int, *, excluded: Mask) -> tuple[Rows, Floats]:
+def retrieve(queries: Floats, items: ItemVectors, top_k: int, *, excluded: Mask) -> tuple[Rows, Floats]:
     """Return the nearest items by exact dot product: rows and scores, both `[num_queries, top_k]`, best first.
 
     Args:
         queries: `[num_queries, embedding_dim]`.
-        items: `[num_items, embedding_dim]`.
+        items: `[num_items, embedding_dim]`, in full or sparse.
         top_k: length of the lists; where fewer items are left, the rest is -1.
         excluded: items a query may not get, `[num_queries, num_items]`.
     """
@@ -42,7 +44,7 @@ def retrieve(queries: Floats, items: Floats, top_k: int, *, excluded: Mask) -> t
     rows, scores = np.empty((len(queries), kept), np.int64), np.empty((len(queries), kept), np.float32)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
         part = slice(start, start + QUERIES_AT_ONCE)
-        found = np.where(excluded[part], -np.inf, queries[part] @ items.T).astype(np.float32)
+        found = np.where(excluded[part], -np.inf, products(queries[part], items)).astype(np.float32)
         best = np.argpartition(-found, kept - 1, axis=1)[:, :kept] if kept < len(items) else _all(found)
         values = np.take_along_axis(found, best, axis=1)
         order = np.lexsort((best, -values), axis=1)

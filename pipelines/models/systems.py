@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipelines.features.on_demand import days_since_last_event, request_context, taste_match
-from pipelines.inputs.item_encoder import ItemEncoder
-from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
 from pipelines.models import metrics
 from pipelines.models.candidates import Floats, Rows, retrieve
 from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.holdout import Holdout
+from pipelines.models.vectors import ItemVectors, embed_items, embed_queries, products
 
 POPULARITY_WINDOWS = ("item_num_events_7d", "item_num_events_30d", "item_num_events")
 PAIRS_AT_ONCE = 65_536
@@ -26,7 +23,7 @@ class Embedded:
     """Both sides in the space of one retrieval model."""
 
     queries: Floats
-    items: Floats
+    items: ItemVectors
 
 
 def add_context(users: pa.Table, moments: pa.Array) -> pa.Table:
@@ -55,11 +52,8 @@ def best_window(holdout: Holdout, metric: str, ks: tuple[int, ...]) -> str:
 
 
 def embed(retrieval: Path, queries: pa.Table, items: pa.Table) -> Embedded:
-    """Run both towers of a retrieval bundle."""
-    return Embedded(
-        _run(retrieval / "query_tower.onnx", QueryEncoder.load(retrieval / "query_inputs").encode(queries)),
-        _run(retrieval / "item_tower.onnx", ItemEncoder.load(retrieval / "item_inputs").encode(items)),
-    )
+    """Return both sides by a retrieval bundle."""
+    return Embedded(embed_queries(retrieval, queries), embed_items(retrieval, items))
 
 
 def retrieval_order(holdout: Holdout, embedded: Embedded, top_k: int) -> Rows:
@@ -67,7 +61,7 @@ def retrieval_order(holdout: Holdout, embedded: Embedded, top_k: int) -> Rows:
     tops = []
     for start in range(0, len(holdout.users), metrics.QUERIES_AT_ONCE):
         part = slice(start, start + metrics.QUERIES_AT_ONCE)
-        scores = embedded.queries[part] @ embedded.items.T
+        scores = products(embedded.queries[part], embedded.items)
         tops.append(metrics.worst_case_top(scores, holdout.relevant[part], top_k, excluded=holdout.seen[part]))
     return np.concatenate(tops)
 
@@ -106,8 +100,3 @@ def _rank(ranking: Path, queries: pa.Table, items: pa.Table, lists: Rows, scores
         )
         ranked[query_rows[part], columns[part]] = run_onnx(session, inputs)["probability"]
     return ranked
-
-
-def _run(graph: Path, inputs: dict[str, NDArray[Any]]) -> Floats:
-    (embeddings,) = run_onnx(load_onnx(graph), inputs).values()
-    return embeddings

@@ -34,7 +34,7 @@ class IndexPart(Ref):
 
     retrieval_version: str
     retrieval_digest: str
-    kind: Literal["scann", "brute_force"]
+    kind: Literal["scann", "brute_force", "item_to_item"]
     num_items: int
     embedding_dim: int
     recall: dict[str, float]

@@ -13,14 +13,15 @@ from pipelines.contracts import ITEM_ID, Evaluation, IndexManifest, TrainingSet
 from pipelines.errors import AnnIndexError
 from pipelines.index.base import AnnIndex, Floats, recall_at_k
 from pipelines.index.brute_force import BruteForceIndex
+from pipelines.index.item_to_item import ItemToItemIndex
 from pipelines.index.loading import build_index as build
 from pipelines.index.loading import tune
+from pipelines.index.sparse_vectors import SparseVectors
+from pipelines.models.vectors import ItemVectors, embed_items, embed_queries
 from pipelines.release import manifest as layout
 from pipelines.stores.artifacts import content_key, folder_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry
 
-ITEM_TOWER = "item_tower.onnx"
-ITEM_INPUTS = "item_inputs"
 REPORT_FILE = "recall.json"
 
 
@@ -74,33 +75,6 @@ def build_index(
     return IndexManifest(retrieval=retrieval, uri=uri, digest=folder_digest(folder), **report)
 
 
-def embed_items(items: pa.Table, bundle: Path) -> Floats:
-    """Return the item tower's embeddings of `items`, float32 `[num_items, embedding_dim]`."""
-    from pipelines.inputs.item_encoder import ItemEncoder
-
-    return _run(bundle / ITEM_TOWER, ItemEncoder.load(bundle / ITEM_INPUTS).encode(items))
-
-
-def embed_queries(features: pa.Table, bundle: Path) -> Floats:
-    """Return the query tower's embeddings of feature rows, float32 `[num_queries, embedding_dim]`."""
-    from pipelines.inputs.query_encoder import QueryEncoder
-
-    return _run(bundle / layout.QUERY_TOWER, QueryEncoder.load(bundle / layout.QUERY_INPUTS).encode(features))
-
-
-def _run(graph: Path, inputs: dict[str, np.ndarray], batch_size: int = 4_096) -> Floats:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    wanted = [i.name for i in session.get_inputs()]
-    total = len(next(iter(inputs.values())))
-    batches = [
-        session.run(None, {name: inputs[name][start : start + batch_size] for name in wanted})[0]
-        for start in range(0, total, batch_size)
-    ]
-    return np.concatenate(batches).astype(np.float32)
-
-
 def _corpus(feature_store: Any, training_set: TrainingSet) -> pa.Table:
     features = training_set.features
     items = feature_store.items_at(features.snapshot.as_of, features=features)
@@ -118,16 +92,16 @@ def _queries(bundle: Path, training_set: TrainingSet, config: IndexConfig, seed:
     if not rows.num_rows:
         raise AnnIndexError("the test split has 0 rows, so recall cannot be measured; raise split.test_share")
     chosen = np.random.default_rng(seed).permutation(rows.num_rows)[: config.num_queries]
-    return embed_queries(rows.take(pa.array(np.sort(chosen))), bundle)
+    return embed_queries(bundle, rows.take(pa.array(np.sort(chosen))))
 
 
 def _build_measured(
     items: pa.Table, queries: Floats, bundle: Path, config: IndexConfig
 ) -> tuple[AnnIndex, dict[str, float]]:
-    embeddings = embed_items(items, bundle)
-    index = build(embeddings, config=config)
-    top_k = min(config.recall_k, len(embeddings))
-    exact, _ = BruteForceIndex(embeddings).search(queries, top_k)
+    vectors = embed_items(bundle, items)
+    index = build(vectors, config=config)
+    top_k = min(config.recall_k, len(vectors))
+    exact, _ = _exact(vectors).search(queries, top_k)
     # Odd queries tune the index, even ones judge it: a floor met only where it was tuned would mean nothing.
     tune(index, queries[1::2], exact[1::2], config=config)
     found, _ = index.search(queries[::2], top_k)
@@ -135,7 +109,11 @@ def _build_measured(
     if recall < config.min_recall:
         raise AnnIndexError(
             f"the {index.kind} index finds {recall:.4f} of the exact top {top_k} on {len(found)} queries; expected at "
-            f"least {config.min_recall}. Search exactly by raising index.brute_force_below above {len(embeddings)}, or "
+            f"least {config.min_recall}. Search exactly by raising index.brute_force_below above {len(vectors)}, or "
             "lower index.min_recall"
         )
     return index, {f"recall_at_{top_k}": recall}
+
+
+def _exact(vectors: ItemVectors) -> AnnIndex:
+    return ItemToItemIndex(vectors) if isinstance(vectors, SparseVectors) else BruteForceIndex(vectors)

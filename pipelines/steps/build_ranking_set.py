@@ -13,12 +13,10 @@ from pipelines.config import RankingConfig
 from pipelines.contracts import EVENT_TIMESTAMP, ITEM_ID, USER_ID, ModelVersion, RankingSet, TrainingSet
 from pipelines.errors import TrainingError
 from pipelines.inputs.arrays import contiguous
-from pipelines.inputs.item_encoder import ItemEncoder
-from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.models.candidates import Floats, Mask, Rows, popular_rows, retrieve, sample_pairs
-from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.interactions import Timeline
 from pipelines.models.systems import add_context
+from pipelines.models.vectors import ItemVectors, embed_items, embed_queries, products
 from pipelines.stores.artifacts import content_key, file_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry
 from pipelines.stores.revision import code_digest
@@ -71,7 +69,7 @@ def build_ranking_set(
         retrieval=retrieval.digest,
         config=config.model_dump(include={"num_queries", "num_candidates", "retrieved_share", "num_retrieved"}),
         seed=seed,
-        code=code_digest("steps/build_ranking_set.py", "models/candidates.py", "inputs"),
+        code=code_digest("steps/build_ranking_set.py", "models/candidates.py", "models/vectors.py", "inputs"),
     )
 
     def write(folder: Path) -> None:
@@ -182,11 +180,11 @@ class _PairBuilder:
             whole: keep whole lists instead of samples.
         """
         features = self.training_set.features
-        embeddings = embed(self.bundle, "query", queries)
+        embeddings = embed_queries(self.bundle, queries)
         parts = []
         for moment, members in self._checkpoints(queries[EVENT_TIMESTAMP]):
             items = self.feature_store.items_at(moment, features=features)
-            corpus = embed(self.bundle, "item", items)
+            corpus = embed_items(self.bundle, items)
             for start in range(0, len(members), QUERIES_AT_ONCE):
                 some = members[start : start + QUERIES_AT_ONCE]
                 parts.append(self._candidates(some, rows[some], embeddings[some], items, corpus, whole=whole))
@@ -197,7 +195,7 @@ class _PairBuilder:
         return self.feature_store.join_candidates(pairs, features=features).drop_columns(_QUERY_COLUMNS)
 
     def _candidates(
-        self, query_ids: Rows, rows: Rows, queries: Floats, items: pa.Table, corpus: Floats, *, whole: bool
+        self, query_ids: Rows, rows: Rows, queries: Floats, items: pa.Table, corpus: ItemVectors, *, whole: bool
     ) -> pa.Table:
         events, ids = self.window.first + rows, items[ITEM_ID].combine_chunks()
         seen = self.window.timeline.before(events, ids)
@@ -221,7 +219,7 @@ class _PairBuilder:
         )
 
     def _with_popular(
-        self, lists: Rows, scores: Floats, queries: Floats, items: pa.Table, corpus: Floats, seen: Mask
+        self, lists: Rows, scores: Floats, queries: Floats, items: pa.Table, corpus: ItemVectors, seen: Mask
     ) -> tuple[Rows, Floats]:
         """Append items drawn by popularity, so that they make up 1 - retrieved_share of the lists."""
         share = self.config.retrieved_share
@@ -229,7 +227,7 @@ class _PairBuilder:
         popularity = items["item_num_events_30d"].fill_null(0).to_numpy()
         drawn = popular_rows(popularity, (len(lists), extra), self.rng)
         repeated = np.take_along_axis(seen, drawn, axis=1) | (drawn[:, :, None] == lists[:, None, :]).any(axis=2)
-        drawn_scores = np.einsum("qd,qed->qe", queries, corpus[drawn]).astype(np.float32)
+        drawn_scores = np.take_along_axis(products(queries, corpus), drawn, axis=1)
         return np.hstack([lists, np.where(repeated, -1, drawn)]), np.hstack([scores, drawn_scores])
 
     def _checkpoints(self, moments: pa.ChunkedArray) -> list[tuple[datetime, Rows]]:
@@ -246,14 +244,3 @@ def _query_columns(file: Path) -> list[str]:
     item_side = {"title", "text", "categories", "taste_match"}
     names = pq.read_schema(file).names
     return [name for name in names if name not in item_side and (name == ITEM_ID or not name.startswith("item_"))]
-
-
-def embed(bundle: Path, side: Literal["query", "item"], features: pa.Table) -> Floats:
-    """Return embeddings by one tower of a retrieval bundle, float32 `[num_rows, embedding_dim]`."""
-    encoder: QueryEncoder | ItemEncoder
-    encoder = (
-        QueryEncoder.load(bundle / "query_inputs") if side == "query" else ItemEncoder.load(bundle / "item_inputs")
-    )
-    outputs = run_onnx(load_onnx(bundle / f"{side}_tower.onnx"), encoder.encode(features))
-    (embeddings,) = outputs.values()
-    return embeddings

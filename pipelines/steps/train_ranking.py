@@ -15,12 +15,14 @@ from pipelines.inputs.item_encoder import ITEM_FEATURES, QUALITY
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
 from pipelines.models.ranking import PairData, TrainedRanker, export_ranker, train_ranker
-from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE, embed
+from pipelines.models.vectors import embed_items, narrowed
+from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE
 from pipelines.steps.train_retrieval import ITEM_COLUMNS, feature_types, latest_items, lineage
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.revision import code_digest
 
+MAX_VECTOR_WIDTH = 64  # of what the ranker knows of an item from retrieval; wider vectors are projected
 READ = (*QUERY_FEATURES, *ITEM_FEATURES, *QUALITY, "taste_match")
 
 
@@ -95,7 +97,7 @@ def _train(folder: Path, ranking_set: RankingSet, retrieval: Path, *, config: Ra
         data["validation"],
         shapes=encoder.shapes,
         sizes={name: vocabulary.size for name, vocabulary in vocabularies.items()},
-        item_vectors=_item_vectors(ranking_set, retrieval, encoder),
+        item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
         config=config,
         seed=seed,
     )
@@ -119,11 +121,13 @@ def _fit_encoder(ranking_set: RankingSet, query: QueryEncoder, config: RankingCo
     )
 
 
-def _item_vectors(ranking_set: RankingSet, retrieval: Path, encoder: RankingEncoder) -> NDArray[np.float32]:
-    """Return the item tower's vector of each id of the vocabulary, zeros for ids of no item."""
+def _item_vectors(
+    ranking_set: RankingSet, retrieval: Path, encoder: RankingEncoder, *, seed: int
+) -> NDArray[np.float32]:
+    """Return the retrieval model's vector of each id of the vocabulary, zeros for ids of no item."""
     labels = pq.read_table(Path(ranking_set.training_set.uri) / "train.parquet", columns=list(ITEM_COLUMNS))
     items = latest_items(labels)
-    embedded = embed(retrieval, "item", items)
+    embedded = narrowed(embed_items(retrieval, items), MAX_VECTOR_WIDTH, seed=seed)
     vectors = np.zeros((encoder.item.vocabularies["item"].size, embedded.shape[1]), dtype=np.float32)
     vectors[encoder.item.encode(items)["item"]] = embedded
     return vectors

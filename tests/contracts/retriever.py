@@ -10,9 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from pipelines.errors import TrainingError
+from pipelines.index.sparse_vectors import SPARSE_FILE, SparseVectors
+from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import Retriever, RunOptions, Validation
 from pipelines.models.retrievers.catalogue import MODELS, retriever_class
+from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Sequences
+from pipelines.models.vectors import ITEM_TOWER, QUERY_TOWER, products
 
 NUM_GROUPS, GROUP_SIZE, NUM_USERS, LENGTH = 4, 8, 80, 6
 NUM_ITEMS = NUM_GROUPS * GROUP_SIZE
@@ -30,6 +34,36 @@ def walks(num_users: int = NUM_USERS, *, seed: int = 0, length: int = LENGTH) ->
     users = np.repeat(np.arange(num_users), length)
     values = np.full(len(items), 5.0)
     return Sequences.of(users, items, num_users=num_users, num_items=NUM_ITEMS, times=times, values=values)
+
+
+def serving_layout(num_users: int, *, history_length: int = LENGTH + 3) -> Layout:
+    """Return how serving numbers items and users: 3 buckets for unseen items, 2 for unseen users."""
+    return Layout(history_length=history_length, first_item=4, num_items=NUM_ITEMS, first_user=3, num_users=num_users)
+
+
+def served_inputs(queries: Sequences, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the arrays serving asks with: an unseen item stands in each history, its newest but one."""
+    history = np.zeros((len(queries), layout.history_length), dtype=np.int32)
+    known = queries.padded(layout.history_length - 1)
+    history[:, :-2] = known[:, :-1] + layout.first_item
+    history[:, -1] = known[:, -1] + layout.first_item
+    history[history == layout.first_item - 1] = 0
+    history[:, -2] = 2
+    users = np.where(queries.users < 0, 1, queries.users + layout.first_user).astype(np.int32)
+    return {"history": history, "user": users, "attributes": np.zeros((len(queries), 2), np.int32)}
+
+
+def served_scores(folder: Path, queries: Sequences, layout: Layout) -> np.ndarray:
+    """Return scores of all numbers of items, seen or not, by what was exported: `[num_queries, num_numbers]`."""
+    vectors = run_onnx(load_onnx(folder / QUERY_TOWER), served_inputs(queries, layout))
+    numbers = np.arange(layout.first_item + layout.num_items, dtype=np.int32)
+    items: Any
+    if (folder / SPARSE_FILE).exists():
+        items = SparseVectors.load(folder / SPARSE_FILE).take(numbers)
+    else:
+        (items,) = run_onnx(load_onnx(folder / ITEM_TOWER), {"item": numbers}).values()
+    (found,) = vectors.values()
+    return products(found, items)
 
 
 class RetrieverContract:
@@ -145,6 +179,20 @@ class RetrieverContract:
     def test_serving_knows_order_alone_and_is_answered(self, fitted: Retriever, queries: Sequences) -> None:
         bare = replace(queries, times=None, values=None, moments=None)
         assert np.isfinite(fitted.score(bare)).all()
+
+    def test_what_serving_loads_scores_as_the_model_does(
+        self, fitted: Retriever, queries: Sequences, tmp_path: Path
+    ) -> None:
+        bare = replace(queries, times=None, values=None, moments=None, segments=None)
+        layout = serving_layout(len(self.train()))
+        if not fitted.card.served:
+            with pytest.raises(TrainingError, match="for comparison alone"):
+                fitted.export(tmp_path, layout=layout)
+            return
+        fitted.export(tmp_path, layout=layout)
+        served = served_scores(tmp_path, bare, layout)
+        np.testing.assert_allclose(served[:, layout.first_item :], fitted.score(bare), rtol=1e-4, atol=1e-4)
+        assert np.isfinite(served).all()
 
     def test_nothing_to_learn_from_is_refused(self) -> None:
         empty = self.train().keep(np.zeros(len(self.train().items), dtype=bool))

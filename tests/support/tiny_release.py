@@ -20,9 +20,9 @@ from pipelines.index.loading import build_index
 from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
+from pipelines.models.vectors import embed_items
 from pipelines.release import manifest as layout
 from pipelines.release.assembly import write_release
-from pipelines.steps.build_index import embed_items
 from pipelines.stores.artifacts import folder_digest
 
 AS_OF = datetime(2025, 1, 1, tzinfo=UTC)
@@ -127,7 +127,7 @@ def write_tiny_release(
     corpus = folder / "corpus"
     corpus.mkdir()
     pq.write_table(items, corpus / "items.parquet")
-    index = build_index(embed_items(items, retrieval), config=IndexConfig(brute_force_below=brute_force_below))
+    index = build_index(embed_items(retrieval, items), config=IndexConfig(brute_force_below=brute_force_below))
     index.save(corpus / "index")
     release = folder / "release"
     release.mkdir()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import Section
 from pipelines.errors import TrainingError
+from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Codes, Sequences
 from pipelines.models.training import Fit
 
@@ -27,6 +28,7 @@ class ModelCard:
         needs: what it learns from, such as `order of events`.
         good_at: where it is worth trying, in a line.
         source: paper or description of the method.
+        served: whether `export` writes what serving loads; otherwise it is for comparison alone.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ModelCard:
     needs: str
     good_at: str
     source: str
+    served: bool = True
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,25 @@ class Retriever(ABC):
 
         An empty history and a user of -1 are legal. Ask for some hundred queries at a time.
         """
+
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write what serving loads: `query_tower.onnx`, and `item_tower.onnx` or sparse `item_vectors.npz`.
+
+        Inner products of both sides equal `score` for queries without times and values, whose history is no longer
+        than the layout's; serving knows no more. See `QueryGraph`, `save_item_vectors` and, for Keras,
+        `export_onnx` followed by `adapt_history`.
+
+        Args:
+            folder: of the bundle.
+            layout: how serving numbers items and users.
+
+        Raises:
+            TrainingError: the model is for comparison alone.
+        """
+        raise TrainingError(
+            f"model {self.card.name!r} cannot be served: it is for comparison alone. Train one that `tandem models` "
+            "shows as served"
+        )
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -18,6 +18,10 @@ from pipelines.models.retrievers.base import (
     require_interactions,
 )
 from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
+from pipelines.models.retrievers.renumbering import FLOAT
 from pipelines.models.sequences import Codes, Sequences
 
 DAY = 86_400
@@ -79,6 +83,19 @@ class Popularity(Retriever):
         """Return the shares of each query's segment."""
         return self.shares[self._segments(queries)]
 
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write which segment a query is of, and the shares of each item by segment."""
+        graph = QueryGraph(layout)
+        num_segments = len(self.shares) - 1
+        one_hot = np.eye(num_segments + 1, dtype=np.float32)
+        # Row 0 is a stranger's, and everybody's shares stand last: -1 counts from the end.
+        segment = graph.lookup(one_hot[np.concatenate([[-1], self.user_segments])], graph.user)
+        if num_segments and layout.segments:
+            segment = _given_or(graph, segment, layout, num_segments)
+        graph.save(folder, segment, num_segments + 1)
+        nothing = np.zeros(num_segments + 1, dtype=np.float32)
+        save_item_vectors(folder, layout, np.ascontiguousarray(self.shares.T), unseen=nothing)
+
     def save(self, folder: Path) -> None:
         """Write settings, shares and the segments of known users."""
         write_model(folder, self.settings, {"shares": self.shares, "user_segments": self.user_segments})
@@ -108,3 +125,13 @@ class Popularity(Retriever):
             return of_user
         given = np.where(queries.segments < len(self.shares) - 1, queries.segments, -1)
         return np.where(given >= 0, given, of_user)
+
+
+def _given_or(graph: QueryGraph, of_user: str, layout: Layout, num_segments: int) -> str:
+    """Return the segment that the query's attributes give, one-hot, and that of its user where they give none."""
+    numbers = np.array(layout.segments, dtype=np.int32)
+    matches = graph.op("Equal", graph.op("Unsqueeze", graph.attributes, np.array([2])), numbers)
+    found = graph.op("ReduceMax", graph.op("Cast", matches, to=FLOAT), np.array([1]), keepdims=0)
+    given = graph.op("MatMul", found, np.eye(len(numbers), num_segments + 1, dtype=np.float32))
+    none = graph.op("Sub", np.float32(1), graph.op("ReduceMax", found, np.array([1]), keepdims=1))
+    return graph.op("Add", given, graph.op("Mul", none, of_user))

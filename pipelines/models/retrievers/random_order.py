@@ -17,6 +17,9 @@ from pipelines.models.retrievers.base import (
     require_interactions,
 )
 from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 
@@ -56,6 +59,13 @@ class RandomOrder(Retriever):
         """Return products of random vectors."""
         rows = np.where(queries.users < len(self.users) - 1, queries.users, -1)
         return np.asarray(self.users[rows] @ self.items.T, dtype=np.float32)
+
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write both lists of vectors."""
+        graph = QueryGraph(layout)
+        strangers_first = np.roll(self.users, 1, axis=0)
+        graph.save(folder, graph.lookup(strangers_first, graph.user), self.settings.embedding_dim)
+        save_item_vectors(folder, layout, self.items)
 
     def save(self, folder: Path) -> None:
         """Write settings and vectors."""

@@ -17,6 +17,9 @@ from pipelines.models.retrievers.base import (
     require_interactions,
 )
 from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 
@@ -56,6 +59,17 @@ class RecentHistory(Retriever):
         """Return decayed histories over a floor of popularity."""
         decayed = queries.matrix(self.settings.decay**queries.ages)
         return np.asarray(decayed.toarray() + self.settings.popularity_weight * self.popularity, dtype=np.float32)
+
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write the decayed history over items that are themselves, with popularity in place 0."""
+        import scipy.sparse as sp
+
+        graph = QueryGraph(layout)
+        decay = self.settings.decay ** np.arange(layout.history_length)
+        query = graph.weighted_history(decay, constant=self.settings.popularity_weight)
+        graph.save(folder, query, 1 + layout.num_items)
+        themselves = sp.identity(layout.num_items, dtype=np.float32)
+        save_item_vectors(folder, layout, sp.hstack([sp.csr_matrix(self.popularity[:, None]), themselves]))
 
     def save(self, folder: Path) -> None:
         """Write settings and popularity."""

@@ -82,11 +82,11 @@ def test_no_corpus_is_later_than_its_queries(world):
 
 
 def test_scores_are_those_of_the_retrieval_version(world):
-    from pipelines.steps.build_ranking_set import embed
+    from pipelines.models.vectors import embed_queries
 
     pairs, queries = read(world, "validation")
     bundle = world.registry.download(world.retrieval)
-    vectors = embed(bundle, "query", queries)
+    vectors = embed_queries(bundle, queries)
     own = np.abs(pairs["retrieval_score"].to_numpy())
     assert (own <= 1 + 1e-5).all()
     assert vectors.shape == (queries.num_rows, 8)

@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import RunOptions
+from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.popularity import DAY, Popularity, PopularitySettings
 from pipelines.models.sequences import Sequences
+from pipelines.models.vectors import QUERY_TOWER
 from tests.contracts.retriever import NUM_GROUPS, RetrieverContract, walks
 
 OPTIONS = RunOptions(seed=1)
@@ -72,3 +75,18 @@ def test_a_known_user_without_a_given_segment_has_their_own():
     model = Popularity(PopularitySettings(segment_weight=0.1))
     model.fit(train, options=OPTIONS)
     assert best(model, replace(train, segments=None)) == [0, 1]
+
+
+def test_attributes_of_the_query_give_its_segment_where_serving_knows_them(tmp_path):
+    users, items = np.repeat(np.arange(4), 10), np.repeat([0, 1, 1, 0], 10)
+    segments = np.array([0, 1, 1, -1], np.int32)
+    train = replace(Sequences.of(users, items, num_users=4, num_items=2), segments=segments)
+    model = Popularity(PopularitySettings(segment_weight=0.01))
+    model.fit(train, options=OPTIONS)
+    layout = Layout(history_length=3, first_item=2, num_items=2, first_user=2, num_users=4, segments=(5, 7))
+    model.export(tmp_path, layout=layout)
+    inputs = {"user": np.array([1, 1, 2, 3, 2], np.int32)}
+    inputs["attributes"] = np.array([[0, 0], [9, 5], [7, 0], [0, 0], [0, 0]], np.int32)
+    (found,) = run_onnx(load_onnx(tmp_path / QUERY_TOWER), inputs).values()
+    everybody, first, second = [0, 0, 1], [1, 0, 0], [0, 1, 0]
+    assert found.tolist() == [everybody, first, second, second, first]
