@@ -12,6 +12,8 @@ from airflow.sdk import (
     RetryRule,
 )
 
+from pipelines import entrypoints
+
 SOURCES = [
     "synthetic",
     "movielens-100k",
@@ -139,6 +141,21 @@ def handed_params(step: str) -> dict[str, Param]:
             "A run that an asset triggered uses what that asset's event names.",
         ),
         "settings": settings_param(),
+    }
+
+
+def model_param() -> dict[str, Param]:
+    """Return the parameter that chooses the retrieval model."""
+    return {
+        "model": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *entrypoints.model_names()],
+            values_display={"null": "as configured"},
+            title="Retrieval model",
+            description="Which model retrieves; `tandem models` says what each needs and is good at. Empty: as "
+            "the configuration says (two_tower by default). Its own settings: retrieval.settings in Settings.",
+        )
     }
 
 

@@ -256,7 +256,7 @@ def build_training_set(config: str, features: Json) -> Json:
 
 @task(retries=1, execution_timeout=timedelta(hours=12))
 def train_retrieval(config: str, training_set: Json) -> Json:
-    """Train the two-tower model and register a version."""
+    """Train the retrieval model that the configuration names and register a version."""
     from pipelines import entrypoints
 
     return entrypoints.train_retrieval(config, training_set)

@@ -54,7 +54,7 @@ def _rows(model: type[Section], prefix: str) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return "none"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))

@@ -1,7 +1,7 @@
 """Configuration: every section and value there is, frozen. `pipelines/settings.py` reads them."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -103,8 +103,14 @@ class LeakageConfig(Section):
 
 
 class RetrievalConfig(Section):
-    """The two-tower model."""
+    """The retrieval model: which one, and the two-tower model's own settings."""
 
+    model: str = Field("two_tower", description="name in `tandem models`")
+    preset: str | None = Field(None, description="settings that come with a model, such as quality; not two_tower")
+    settings: dict[str, Any] = Field({}, description="settings of the model, over its preset; two_tower's are below")
+    segment: str | None = Field(
+        None, description="attribute of users whose values are segments, such as country; for popularity by segment"
+    )
     embedding_dim: int = Field(64, ge=4, description="length of query and item vectors")
     hidden_units: tuple[int, ...] = Field((128,), description="layers of each tower")
     feature_dim: int = Field(16, ge=1, description="length of user, attribute, category, device and word embeddings")

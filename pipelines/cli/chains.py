@@ -1,4 +1,4 @@
-"""`tandem ingest-events`, `drain-events`, `materialize-features` and `train-models`: those DAGs in one go, no Airflow.
+"""`tandem ingest-events`, `drain-events`, `materialize-features`, `train-models`: those DAGs without Airflow.
 
 Each goes on from what the one before published for the dataset, as the DAGs do when a person triggers them.
 """
@@ -22,7 +22,11 @@ def add(commands: Any) -> None:
     features = _add(commands, "materialize-features", _materialize_features, "compute features and bring them online")
     features.add_argument("--as-of", default="", metavar="MOMENT", help="use only what was known before it")
     _add(commands, "drain-events", _drain_events, "bring served events of a data set into the lake, exactly once")
-    _add(commands, "train-models", _train_models, "train, evaluate and register both models on the newest features")
+    about = "train, evaluate and register both models on the newest features"
+    _add(commands, "train-models", _train_models, about)
+    one = _add(commands, "train", _train_models, f"{about}; MODEL of `tandem models` retrieves")
+    one.add_argument("model", metavar="MODEL", help="retrieval model, as `tandem models` lists it")
+    one.add_argument("--preset", help="settings that come with the model, such as quality")
 
 
 def _add(

@@ -36,8 +36,11 @@ def parameters(parsed: argparse.Namespace) -> Json:
     """Return the options given, as parameters of a DAG run: see `entrypoints.resolve_params`."""
     paths = {name: getattr(parsed, name) for name in ("data", "mapping", "config")}
     absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
-    given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, **absolute}
+    model, preset = getattr(parsed, "model", None), getattr(parsed, "preset", None)
+    given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, "model": model, **absolute}
     settings = dict(assignment(pair) for pair in parsed.set)
+    if preset:
+        settings["retrieval.preset"] = preset
     return {key: value for key, value in given.items() if value is not None} | {"settings": settings}
 
 

@@ -35,8 +35,8 @@ def resolve_params(params: Mapping[str, Any]) -> Json:
     """Resolve the configuration of a trigger form or command line.
 
     Args:
-        params: any of `source`, `data`, `mapping`, `config`, `dataset`, `seed` and `settings` (dotted key -> value);
-            None and missing mean the configuration's own.
+        params: any of `source`, `data`, `mapping`, `config`, `dataset`, `seed`, `model` and `settings` (dotted key ->
+            value); None and missing mean the configuration's own.
 
     Raises:
         ConfigError: a value is not legal, or `data` and `mapping` are given without the source they belong to.
@@ -46,7 +46,13 @@ def resolve_params(params: Mapping[str, Any]) -> Json:
         raise ConfigError("a data folder or mapping belongs to a source; choose one, such as movielens-1m")
     chosen = source_overrides(source, data, mapping) if source else {}
     named = {"dataset": params.get("dataset"), "seed": params.get("seed")}
-    return resolve_config(params.get("config"), {**chosen, **named, **(params.get("settings") or {})})
+    return resolve_config(params.get("config"), {**chosen, **named, **single_settings(params)})
+
+
+def single_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted key -> value of the parameters that change a configuration: `model` and `settings`."""
+    model = params.get("model")
+    return ({"retrieval.model": model} if model else {}) | (params.get("settings") or {})
 
 
 def read_config(uri: str) -> Config:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.entrypoints.adapters import Json, open_served_log
-from pipelines.entrypoints.configuring import read_config, resolve_config
+from pipelines.entrypoints.configuring import read_config, resolve_config, single_settings
 from pipelines.errors import ConfigError
 from pipelines.settings import load_config
 
@@ -36,7 +36,7 @@ def receive(asset: str, references: Json | None, params: Mapping[str, Any]) -> J
     Args:
         asset: name of the asset.
         references: extra of the triggering asset event; None when a person triggered the run.
-        params: `dataset` chooses whose; `settings` change the configuration from here on.
+        params: `dataset` chooses whose; `model` and `settings` change the configuration from here on.
 
     Returns:
         The references, and under `served` whether served events alone started this.
@@ -46,8 +46,8 @@ def receive(asset: str, references: Json | None, params: Mapping[str, Any]) -> J
     if references is None:
         references = Published(load_config().home).get(asset, params.get("dataset")) | {"served": False}
     given: Json = {"served": False} | references
-    if params.get("settings"):
-        given = given | {"config": resolve_config(given["config"], params["settings"])["config"]}
+    if changes := single_settings(params):
+        given = given | {"config": resolve_config(given["config"], changes)["config"]}
     return given
 
 

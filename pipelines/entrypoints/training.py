@@ -43,6 +43,13 @@ def list_training_sets(config: str) -> list[Json]:
     return [as_json(entry.training_set) for entry in training_sets(open_lake(read_config(config)))]
 
 
+def model_names() -> list[str]:
+    """Return the names of all retrieval models; quick, for forms."""
+    from pipelines.models.retrievers.catalogue import MODELS
+
+    return list(MODELS)
+
+
 def list_models() -> list[Json]:
     """Return every retrieval model: name, family, needs, good at, source and settings with their defaults."""
     from pipelines.models.retrievers.catalogue import listing
@@ -51,7 +58,7 @@ def list_models() -> list[Json]:
 
 
 def train_retrieval(config: str, training_set: Json) -> Json:
-    """Train and register the two-tower model; returns a ModelVersion."""
+    """Train and register the retrieval model; returns a ModelVersion."""
     from pipelines.steps.train_retrieval import train_retrieval as step
 
     c = read_config(config)

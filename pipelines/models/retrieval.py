@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class TwoTowerModel:
         source="Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations",
     )
     Settings = RetrievalConfig
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Train the two-tower model on a training set and register it."""
+"""Train a retrieval model on a training set and register it."""
 
 import json
 from collections.abc import Iterable
@@ -12,10 +12,15 @@ import pyarrow.parquet as pq
 
 from pipelines.config import RetrievalConfig
 from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
-from pipelines.errors import TrainingError
+from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
+from pipelines.models.retrievers.base import Retriever, RunOptions
+from pipelines.models.retrievers.bundle import write_retriever
+from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, retriever_settings
+from pipelines.models.retrievers.measuring import validation_metrics
+from pipelines.models.retrievers.training_data import LabelReader
 from pipelines.models.training import Fit
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
@@ -38,8 +43,10 @@ def train_retrieval(
 ) -> ModelVersion:
     """Train the retrieval model and register a version; equal arguments give the version that is there already.
 
-    The bundle holds both towers as ONNX (inputs as the encoders say it, output float32 `[batch, embedding_dim]`,
-    L2-normalised), their encoders, the Keras model and `bundle.json`.
+    The bundle holds both sides (`query_tower.onnx`, inputs as the encoder says it, output float32
+    `[batch, embedding_dim]`; `item_tower.onnx`, or sparse `item_vectors.npz`), which score by inner product, their
+    encoders, the model itself and `bundle.json`. The two-tower model learns from the features, every other model of
+    the catalogue from the sequences that the labels are.
 
     Args:
         training_set: labels with the features of `retrieval_v1`.
@@ -50,12 +57,14 @@ def train_retrieval(
 
     Raises:
         TrainingError: there is no label to learn from, or training diverged.
+        ConfigError: no model has the name, or a setting is not the model's.
     """
+    chosen = _chosen(config)
     key = content_key(
         training_set=training_set.fingerprint,
         config=config.model_dump(),
         seed=seed,
-        code=code_digest("inputs", "models"),
+        code=code_digest("inputs", "models", "steps/train_retrieval.py"),
     )
     found = registry.find(RETRIEVAL_MODEL, key=key)
     if found is not None:
@@ -67,11 +76,11 @@ def train_retrieval(
     folder = artifacts.local(uri)
     report = json.loads((folder / "run.json").read_text())
     record = RunRecord(
-        name=f"retrieval-{key[:8]}",
-        params={**{f"retrieval.{name}": value for name, value in config.model_dump().items()}, "seed": seed},
+        name=f"{config.model}-{key[:8]}",
+        params={**_params(config, chosen), "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
-        tags=lineage(training_set, FEATURE_SERVICE),
+        tags=lineage(training_set, FEATURE_SERVICE) | {"tandem.model": config.model},
         artifacts={folder / "plots": "plots"},
     )
     return registry.register(
@@ -91,10 +100,87 @@ def lineage(training_set: TrainingSet, feature_service: str) -> dict[str, str]:
     }
 
 
+def _chosen(config: RetrievalConfig) -> Retriever | None:
+    """Return the model of the configuration, not trained; None for the two-tower model.
+
+    Raises:
+        ConfigError: see `train_retrieval`.
+        TrainingError: the model is for comparison alone.
+    """
+    if config.model == TWO_TOWER:
+        if config.settings or config.preset:
+            raise ConfigError(
+                "retrieval.settings and retrieval.preset are of models other than two_tower, whose settings are "
+                "retrieval.embedding_dim, retrieval.epochs and so on; set those, or choose another retrieval.model"
+            )
+        return None
+    model = retriever_class(config.model)(retriever_settings(config.model, config.preset, config.settings))
+    if not model.card.served:
+        raise TrainingError(
+            f"model {config.model!r} is for comparison alone and cannot be served; choose one that `tandem models` "
+            "shows as served"
+        )
+    return model
+
+
+def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]:
+    """Return what a model was trained with: of all settings those that it reads."""
+    if chosen is None:
+        own = config.model_dump(exclude={"preset", "settings", "segment"})
+        return {f"retrieval.{name}": value for name, value in own.items()}
+    shared = config.model_dump(include={"model", "preset", "segment", "num_oov_buckets", "min_positive_value"})
+    settings = {f"settings.{name}": value for name, value in chosen.settings.model_dump().items()}
+    return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
+
+
 def _train(folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, seed: int) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
-    item_encoder, query_encoder = fit_encoders(train, config)
+    encoders = fit_encoders(train, config)
+    model = _chosen(config)
+    if model is None:
+        _train_two_tower(folder, training_set, train, validation, encoders, config=config, seed=seed)
+    else:
+        _train_retriever(folder, training_set, train, validation, encoders, model, config=config, seed=seed)
+
+
+def _train_retriever(
+    folder: Path,
+    training_set: TrainingSet,
+    train: pa.Table,
+    validation: pa.Table,
+    encoders: tuple[ItemEncoder, QueryEncoder],
+    model: Retriever,
+    *,
+    config: RetrievalConfig,
+    seed: int,
+) -> None:
+    """Train a model on the sequences of the training window, chosen by the recent items of the validation window."""
+    item_encoder, query_encoder = encoders
+    reader = LabelReader.of(query_encoder, config.segment)
+    chosen_by = reader.validation(validation, num_rows=NUM_VALIDATION, seed=seed)
+    fitted = model.fit(
+        reader.training(train), options=RunOptions(seed=seed), validation=chosen_by if len(chosen_by.targets) else None
+    )
+    bundle = folder / "bundle"
+    width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
+    manifest = _manifest(training_set, config, width=width, history_length=reader.history_length)
+    (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
+    _write_run(folder, fitted.fit, num_rows=train.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
+
+
+def _train_two_tower(
+    folder: Path,
+    training_set: TrainingSet,
+    train: pa.Table,
+    validation: pa.Table,
+    encoders: tuple[ItemEncoder, QueryEncoder],
+    *,
+    config: RetrievalConfig,
+    seed: int,
+) -> None:
+    """Train the two-tower model on the features of the labels."""
+    item_encoder, query_encoder = encoders
     data = _encode(train, validation, item_encoder, query_encoder, seed=seed)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
@@ -109,7 +195,9 @@ def _train(folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, 
     query_encoder.save(bundle / "query_inputs")
     item_encoder.save(bundle / "item_inputs")
     export_towers(model, bundle, data)
-    manifest = _manifest(training_set, config, history_length=query_encoder.widths["history"])
+    manifest = _manifest(
+        training_set, config, width=config.embedding_dim, history_length=query_encoder.widths["history"]
+    )
     (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
     _write_run(folder, fit, num_parameters=model.count_params(), num_rows=train.num_rows)
 
@@ -174,13 +262,14 @@ def feature_types(training_set: TrainingSet, features: Iterable[str]) -> dict[st
     return {name: plain(schema.field(name).type) for name in features if name in schema.names}
 
 
-def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, history_length: int) -> dict[str, Any]:
+def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, width: int, history_length: int) -> dict[str, Any]:
     return {
         "kind": "retrieval",
+        "model": config.model,
         "dataset": training_set.features.snapshot.dataset,
         "feature_service": FEATURE_SERVICE,
         "features": feature_types(training_set, (*QUERY_FEATURES, *ITEM_FEATURES)),
-        "embedding_dim": config.embedding_dim,
+        "embedding_dim": width,
         "history_length": history_length,
         "fitted_until": training_set.validation_start.isoformat(),
         "training_set": training_set.fingerprint,
@@ -191,6 +280,8 @@ def _write_run(folder: Path, fit: Fit, **metrics: float) -> None:
     from pipelines.models.plots import learning_curve
 
     (folder / "plots").mkdir()
-    learning_curve(folder / "plots" / "learning_curve.png", fit.curves)
-    values = {**fit.at_best(), "best_epoch": fit.best_epoch, **metrics}
+    values = dict(metrics)
+    if fit.curves:
+        learning_curve(folder / "plots" / "learning_curve.png", fit.curves)
+        values |= {**fit.at_best(), "best_epoch": fit.best_epoch}
     (folder / "run.json").write_text(json.dumps({"metrics": values, "curves": fit.curves}, indent=2))

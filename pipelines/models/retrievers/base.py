@@ -98,6 +98,7 @@ class Retriever(ABC):
 
     card: ClassVar[ModelCard]
     Settings: ClassVar[type[Section]]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}  # name -> settings, such as `quality` for published results
 
     def __init__(self, settings: Any = None) -> None:
         """Take the settings; None takes the defaults."""

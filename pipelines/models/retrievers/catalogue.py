@@ -1,11 +1,16 @@
-"""Every retrieval model by name. A model is imported when it is asked for, so a list costs no Keras."""
+"""Every retrieval model by name. A model is imported when it is asked for, so that names cost nothing."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from pipelines.errors import ConfigError
-from pipelines.models.retrievers.base import ModelCard, Retriever
+
+if TYPE_CHECKING:
+    from pipelines.models.retrievers.base import ModelCard, Retriever
 
 _PACKAGE = "pipelines.models.retrievers"
 TWO_TOWER = "two_tower"
@@ -40,12 +45,14 @@ def model_class(name: str) -> Any:
     return getattr(import_module(module if "." in module else f"{_PACKAGE}.{module}"), attribute)
 
 
-def retriever_class(name: str) -> type[Retriever]:
+def retriever_class(name: str) -> "type[Retriever]":
     """Return the class of a model that learns from sequences of items alone.
 
     Raises:
         ConfigError: no model has the name, or it learns from features instead.
     """
+    from pipelines.models.retrievers.base import Retriever
+
     found: type[Retriever] = model_class(name)
     if not issubclass(found, Retriever):
         raise ConfigError(
@@ -54,14 +61,35 @@ def retriever_class(name: str) -> type[Retriever]:
     return found
 
 
-def cards() -> list[ModelCard]:
+def cards() -> "list[ModelCard]":
     """Return the card of each model, in order of the list."""
     return [model_class(name).card for name in MODELS]
 
 
 def listing() -> list[dict[str, Any]]:
-    """Return the cards as JSON-serializable values, each with its settings and their defaults."""
-    return [asdict(card) | {"settings": _defaults(card.name)} for card in cards()]
+    """Return the cards as JSON-serializable values, each with its settings' defaults and its presets."""
+    return [
+        asdict(card) | {"settings": _defaults(card.name), "presets": model_class(card.name).presets} for card in cards()
+    ]
+
+
+def retriever_settings(name: str, preset: str | None, given: Mapping[str, Any]) -> Any:
+    """Return the settings of a model: its defaults, changed by a preset, changed by those given.
+
+    Raises:
+        ConfigError: the preset is unknown, or a setting is not legal; the message names it.
+    """
+    kind = retriever_class(name)
+    if preset is not None and preset not in kind.presets:
+        known = ", ".join(kind.presets) or "none"
+        raise ConfigError(f"model {name!r} has no preset {preset!r}; expected one of: {known}. See `tandem models`")
+    try:
+        return kind.Settings(**{**(kind.presets[preset] if preset else {}), **given})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(
+            f"retrieval.settings do not fit model {name!r}: {problems}. See `tandem models --json`"
+        ) from error
 
 
 def _defaults(name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def save_item_vectors(folder: Path, layout: Layout, vectors: Any, *, unseen: Flo
     if not isinstance(vectors, np.ndarray):
         import scipy.sparse as sp
 
-        blank = sp.csr_matrix((layout.first_item, vectors.shape[1]), dtype=np.float32)
+        blank = sp.csr_matrix(np.zeros((layout.first_item, vectors.shape[1]), dtype=np.float32))
         SparseVectors.of(sp.vstack([blank, vectors])).save(folder / SPARSE_FILE)
         return
     import onnx

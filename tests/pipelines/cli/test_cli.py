@@ -39,6 +39,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "drain-events",
             "materialize-features",
             "train-models",
+            "train",
             "leakage-check",
             "check-parity",
             "training-set",
