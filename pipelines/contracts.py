@@ -356,4 +356,3 @@ class Promotion(Ref):
 
 
 RankingSet.model_rebuild()
-SystemName = Literal["popularity", "retrieval", "recommender", "champion", "oracle"]

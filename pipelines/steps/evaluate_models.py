@@ -27,10 +27,12 @@ from pipelines.contracts import (
 )
 from pipelines.errors import TrainingError
 from pipelines.models import systems
+from pipelines.models.baselines import baseline_orders
 from pipelines.models.candidates import Rows
 from pipelines.models.holdout import Holdout, Measured, measure
 from pipelines.models.interactions import codes
 from pipelines.models.metrics import bootstrap_interval
+from pipelines.models.retrievers.catalogue import TWO_TOWER
 from pipelines.release.manifest import read_manifest
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry
@@ -63,7 +65,7 @@ def evaluate_models(
         training_set: names snapshot and cut.
         retrieval: the towers.
         ranking: the ranker trained on that retrieval's candidates.
-        config: ks, number of users and of candidates.
+        config: ks, number of users and of candidates, and the baselines.
         source: its delay decides what was known; a synthetic source also gives the best achievable lists.
         feature_store: gives features as of the cut.
         lake: gives the events.
@@ -140,13 +142,14 @@ class _Evaluator:
             self._holdout(self.training_set.validation_start, "validation"), self.config.metric, self.config.ks
         )
         tops: dict[str, Rows] = {"popularity": systems.popularity(holdout, window, self._top_k)}
+        tops |= self._baselines(holdout, cut)
         for name, (retrieval, ranking) in pairs.items():
             tops |= self._pair(name, holdout, queries, retrieval, ranking)
         oracle = self._oracle(holdout, cut)
         if oracle is not None:
             tops["oracle"] = oracle
         measured = {name: measure(holdout, top, self.config.ks) for name, top in tops.items()}
-        _write(folder, self._report(holdout, measured, window), measured, holdout, self.config)
+        _write(folder, self._report(holdout, measured, window, pairs), measured, holdout, self.config)
 
     @property
     def _top_k(self) -> int:
@@ -167,6 +170,15 @@ class _Evaluator:
         alone = {"retrieval": systems.retrieval_order(holdout, embedded, self._top_k)} if name == RECOMMENDER else {}
         return {**alone, name: ordered}
 
+    def _baselines(self, holdout: Holdout, cut: datetime) -> dict[str, Rows]:
+        """Return the lists of the configured baselines, fitted on the labels of the training window."""
+        if holdout.items.num_rows > self.config.baseline_max_items:
+            return {}
+        columns = [USER_ID, ITEM_ID, EVENT_TIMESTAMP, "value"]
+        train = pq.read_table(Path(self.training_set.uri) / "train.parquet", columns=columns)
+        before = self._known_before(cut)
+        return baseline_orders(self.config.baselines, train, before, holdout, self._top_k, seed=self.seed)
+
     def _holdout(self, cut: datetime, split: str) -> Holdout:
         window = pq.read_table(Path(self.training_set.uri) / f"{split}.parquet", columns=[USER_ID, ITEM_ID])
         users = window[USER_ID].unique().sort()
@@ -177,13 +189,13 @@ class _Evaluator:
         return Holdout.of(self._known_before(cut), window, items, users)
 
     def _known_before(self, cut: datetime) -> pa.Table:
-        """Return user and item of the events that were known before `cut`."""
+        """Return user, item and time of the events that were known before `cut`."""
         version = self.training_set.features.snapshot.versions[EVENTS]
         columns = [USER_ID, ITEM_ID, EVENT_TIMESTAMP, INGESTED_AT]
         events = self.lake.read(EVENTS, version=version, columns=columns)
         limit = pa.scalar(cut - timedelta(seconds=self.source.delay_seconds), TIMESTAMP)
         known = pc.and_(pc.less(events[EVENT_TIMESTAMP], limit), pc.less(events[INGESTED_AT], limit))
-        return events.filter(known).select([USER_ID, ITEM_ID])
+        return events.filter(known).select([USER_ID, ITEM_ID, EVENT_TIMESTAMP])
 
     def _queries(self, users: pa.Array, moment: datetime) -> pa.Table:
         moments = pa.array([moment] * len(users), TIMESTAMP)
@@ -206,7 +218,17 @@ class _Evaluator:
         lengths = {len(row) for row in lists}
         return codes(pa.array([item for row in lists for item in row]), ids).reshape(len(lists), lengths.pop())
 
-    def _report(self, holdout: Holdout, measured: Mapping[str, Measured], window: str) -> dict[str, Any]:
+    def _retrieval_model(self, retrieval: ModelVersion) -> str:
+        manifest = json.loads((self.registry.download(retrieval) / "bundle.json").read_text())
+        return str(manifest.get("model", TWO_TOWER))  # versions of earlier releases name none
+
+    def _report(
+        self,
+        holdout: Holdout,
+        measured: Mapping[str, Measured],
+        window: str,
+        pairs: Mapping[str, tuple[ModelVersion, ModelVersion]],
+    ) -> dict[str, Any]:
         snapshot = self.training_set.features.snapshot
         metric = self.config.metric
         intervals = {
@@ -219,6 +241,8 @@ class _Evaluator:
             "num_users": len(holdout.users),
             "num_items": holdout.items.num_rows,
             "num_candidates": self.config.num_candidates,
+            "retrieval_model": self._retrieval_model(pairs[RECOMMENDER][0]),
+            "baselines": ["popularity", *(name for name in self.config.baselines if name in measured)],
             "popularity_window": window,
             "interval_metric": metric,
             "intervals": intervals,
@@ -288,12 +312,23 @@ def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
         "a user.",
         f"Popularity counts events of the window {report['popularity_window']!r}, chosen on the validation window.",
     ]
-    for other in ("popularity", "retrieval"):
+    for other in (*report["baselines"], "retrieval"):
         verb = "beats" if values[RECOMMENDER] > values[other] else "does not beat"
         lines.append(
             f"The recommender {verb} {other} on {metric}: {values[RECOMMENDER]:.4f} against {values[other]:.4f}."
         )
+    lines.append(_retrieval_note(report["retrieval_model"], values, report["baselines"]))
     if "oracle" in values:
         share = values[RECOMMENDER] / max(values["oracle"], 1e-9)
         lines.append(f"The oracle knows the law of the data; the recommender reaches {share:.0%} of it.")
     return lines
+
+
+def _retrieval_note(model: str, values: Mapping[str, float], baselines: list[str]) -> str:
+    """Say whether a simpler model would retrieve better than the one that was trained."""
+    better = {name: values[name] for name in baselines if values[name] >= values["retrieval"]}
+    own = f"Retrieval by {model} reaches {values['retrieval']:.4f}"
+    if not better:
+        return f"{own}, above all {len(baselines)} baselines."
+    beaten_by = ", ".join(f"{name} ({value:.4f})" for name, value in sorted(better.items(), key=lambda b: -b[1]))
+    return f"{own} and loses to {beaten_by}: tune it, or train the simpler model."

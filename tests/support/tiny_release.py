@@ -86,9 +86,8 @@ def write_models(folder: Path, items: pa.Table, *, dim: int = 8, seed: int = 0) 
         category_vocabulary=item.vocabularies["category"],
         num_oov_buckets=2,
     )
-    retrieval, ranking = folder / "retrieval", folder / "ranking"
-    for bundle in (retrieval, ranking):
-        bundle.mkdir(parents=True)
+    retrieval = folder / "retrieval"
+    retrieval.mkdir(parents=True)
     table = np.random.default_rng(seed).normal(size=(item.vocabularies["item"].size, dim)).astype(np.float32)
     onnx.save(_tower(query.shapes, "history", table), retrieval / "query_tower.onnx")
     onnx.save(_tower(item.shapes, "item", table), retrieval / "item_tower.onnx")
@@ -97,13 +96,19 @@ def write_models(folder: Path, items: pa.Table, *, dim: int = 8, seed: int = 0) 
     (retrieval / "bundle.json").write_text(
         f'{{"kind": "retrieval", "embedding_dim": {dim}, "history_length": {HISTORY}}}'
     )
+    return retrieval, write_ranking(folder / "ranking", items, query)
+
+
+def write_ranking(folder: Path, items: pa.Table, query: QueryEncoder) -> Path:
+    """Write a ranking bundle that keeps the order of retrieval; returns its folder."""
+    folder.mkdir(parents=True)
     pairs = items.append_column("retrieval_score", pa.array(np.linspace(-1, 1, items.num_rows)))
     pairs = pairs.append_column("taste_match", pa.array(np.linspace(0, 1, items.num_rows)))
     encoder = RankingEncoder.fit(pairs, query=query, items=items, num_oov_buckets=2, max_text_tokens=2)
-    encoder.save(ranking / "ranking_inputs")
-    onnx.save(_ranker(encoder.shapes), ranking / "ranker.onnx")
-    (ranking / "bundle.json").write_text('{"kind": "ranking"}')
-    return retrieval, ranking
+    encoder.save(folder / "ranking_inputs")
+    onnx.save(_ranker(encoder.shapes), folder / "ranker.onnx")
+    (folder / "bundle.json").write_text('{"kind": "ranking"}')
+    return folder
 
 
 def write_tiny_release(

@@ -34,7 +34,7 @@ def report(evaluation: Evaluation) -> dict:
 
 
 def test_every_system_has_every_metric_at_every_k(evaluation):
-    assert set(evaluation.metrics) == {"popularity", "retrieval", "recommender"}
+    assert set(evaluation.metrics) == {"popularity", *CONFIG.baselines, "retrieval", "recommender"}
     for values in evaluation.metrics.values():
         accuracy = {f"{metric}_at_{k}" for metric in ("recall", "ndcg", "mrr", "hit_rate") for k in (5, 10)}
         beyond = {f"{metric}_at_10" for metric in ("coverage", "novelty", "diversity", "popularity_share")}
@@ -43,6 +43,28 @@ def test_every_system_has_every_metric_at_every_k(evaluation):
 
 def test_the_models_beat_popularity_on_rows_with_a_pattern(evaluation):
     assert evaluation.metrics["retrieval"]["ndcg_at_10"] > evaluation.metrics["popularity"]["ndcg_at_10"]
+
+
+def test_the_page_names_the_model_and_every_baseline(evaluation):
+    page = (Path(evaluation.uri) / "report.html").read_text()
+    assert "Retrieval by two_tower reaches" in page
+    assert report(evaluation)["baselines"] == ["popularity", *CONFIG.baselines]
+    for name in CONFIG.baselines:
+        assert f"beat {name} on" in page or f"beats {name} on" in page
+
+
+def test_a_model_that_loses_is_told_so():
+    values = {"retrieval": 0.2, "ease": 0.3, "popularity": 0.1}
+    note = module._retrieval_note("sasrec", values, ["popularity", "ease"])
+    assert note == (
+        "Retrieval by sasrec reaches 0.2000 and loses to ease (0.3000): tune it, or train the simpler model."
+    )
+    assert "above all 1 baselines" in module._retrieval_note("sasrec", values, ["popularity"])
+
+
+def test_large_corpora_are_compared_with_popularity_alone(world):
+    few = CONFIG.model_copy(update={"max_users": 30, "baseline_max_items": 5})
+    assert set(evaluate(world, few).metrics) == {"popularity", "retrieval", "recommender"}
 
 
 def test_slices_cover_users_and_items(evaluation):

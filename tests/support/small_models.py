@@ -1,0 +1,10 @@
+"""Settings that make a model small and quick enough for a test of the whole chain; others take their defaults."""
+
+from typing import Any
+
+SMALL: dict[str, dict[str, Any]] = {}
+
+
+def small(name: str) -> dict[str, Any]:
+    """Return the settings of a model's test."""
+    return SMALL.get(name, {})
