@@ -169,7 +169,8 @@ class EvaluationConfig(Section):
     metric: str = Field("ndcg_at_10", description="the metric that is compared and gets an interval")
     num_candidates: int = Field(200, ge=1, description="retrieved before ranking, as in serving")
     baselines: tuple[str, ...] = Field(
-        ("random", "recent_history"), description="models of `tandem models` that stand beside in every report"
+        ("random", "recent_history", "transitions", "ease"),
+        description="models of `tandem models` that stand beside in every report",
     )
     baseline_max_items: int = Field(
         10_000, ge=0, description="corpora larger than this are compared with popularity alone; EASE inverts a matrix"

@@ -6,6 +6,7 @@ from pydantic import Field
 from pipelines.config import Section
 from pipelines.models.retrievers.base import Floats, ModelCard, RunOptions
 from pipelines.models.retrievers.factor_retriever import FactorRetriever
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 
@@ -52,7 +53,18 @@ class Bpr(FactorRetriever):
 
     def fold_in(self, queries: Sequences) -> Floats:
         """Regress each history on the items' factors, all at once; the bias keeps its share."""
+        solved = queries.matrix() @ self._regression()
+        return np.concatenate([solved, np.ones((len(queries), 1))], axis=1).astype(np.float32)
+
+    def fold_in_graph(self, graph: QueryGraph) -> str:
+        """Add up what each item of the history contributes; the bias stands in place 0."""
+        bias = np.eye(1, self.items.shape[1], self.items.shape[1] - 1)
+        table = np.concatenate([bias, np.pad(self._regression(), ((0, 0), (0, 1)))]).astype(np.float32)
+        once = np.ones(graph.layout.history_length)
+        return graph.op("MatMul", graph.weighted_history(once, constant=1), table)
+
+    def _regression(self) -> Floats:
+        """Return what each item of a history adds to a query's factors but the bias, `[num_items, num_factors]`."""
         factors = self.items[:, :-1]
         left = factors.T @ factors + self.settings.fold_in_l2 * np.eye(factors.shape[1])
-        solved = np.linalg.solve(left, (queries.matrix() @ factors).T.astype(np.float64)).T
-        return np.concatenate([solved, np.ones((len(queries), 1))], axis=1).astype(np.float32)
+        return np.asarray(np.linalg.solve(left, factors.T.astype(np.float64)).T, dtype=np.float32)

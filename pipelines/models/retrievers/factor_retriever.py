@@ -8,7 +8,10 @@ import numpy as np
 
 from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
 from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 
@@ -31,6 +34,10 @@ class FactorRetriever(Retriever):
     def fold_in(self, queries: Sequences) -> Floats:
         """Return the factors of histories, `[num_queries, num_factors]`; zeros for an empty one."""
 
+    @abstractmethod
+    def fold_in_graph(self, graph: QueryGraph) -> str:
+        """Add to a graph what `fold_in` does; returns the name of the factors, `[batch, num_factors]`."""
+
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
         """Learn the items' factors."""
         require_interactions(train)
@@ -43,6 +50,13 @@ class FactorRetriever(Retriever):
         """Return the scores of all items, `[num_queries, num_items]`."""
         scores = self.fold_in(queries) @ self.items.T
         return np.asarray(scores + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write the fold-in as the query, and the factors, with popularity as one more of them, as the items."""
+        graph = QueryGraph(layout)
+        query = graph.op("Concat", self.fold_in_graph(graph), graph.repeated(np.array([POPULARITY_FLOOR])), axis=1)
+        graph.save(folder, query, 1 + self.items.shape[1])
+        save_item_vectors(folder, layout, np.hstack([self.items, self.popularity[:, None]]))
 
     def save(self, folder: Path) -> None:
         """Write settings, items' factors and popularity."""

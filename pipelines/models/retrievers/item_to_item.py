@@ -10,6 +10,9 @@ from pydantic import Field
 from pipelines.config import Section
 from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
 from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 # Popularity orders what the matrix leaves equal, such as all items for an empty history, and nothing else.
@@ -52,6 +55,14 @@ class ItemToItem(Retriever):
         dense = scores if isinstance(scores, np.ndarray) else scores.toarray()
         return np.asarray(dense + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
 
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write the weighted history as the query, and the matrix, with popularity in place 0, as the items."""
+        graph = QueryGraph(layout)
+        decay = self.settings.history_decay ** np.arange(layout.history_length)
+        graph.save(folder, graph.weighted_history(decay, constant=POPULARITY_FLOOR), 1 + layout.num_items)
+        vectors = _with_first(self.popularity, self.weights.T)
+        save_item_vectors(folder, layout, vectors, unseen=np.zeros(vectors.shape[1], dtype=np.float32))
+
     def save(self, folder: Path) -> None:
         """Write settings, matrix and popularity."""
         dense = isinstance(self.weights, np.ndarray)
@@ -66,3 +77,12 @@ class ItemToItem(Retriever):
         model.popularity = arrays["popularity"]
         model.weights = arrays["weights"] if "weights" in arrays else csr_matrix("weights", arrays)
         return model
+
+
+def _with_first(column: Floats, matrix: Any) -> Any:
+    """Return a matrix, dense or sparse, with one more column before its first."""
+    import scipy.sparse as sp
+
+    if isinstance(matrix, np.ndarray):
+        return np.hstack([column[:, None], matrix])
+    return sp.hstack([sp.csr_matrix(column[:, None]), matrix]).tocsr()

@@ -36,7 +36,7 @@ class QueryGraph:
         from onnx import helper
 
         name = f"{kind.lower()}_{len(self._nodes)}"
-        names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
+        names = [value if isinstance(value, str) else self.constant(np.asarray(value)) for value in inputs]
         self._nodes.append(helper.make_node(kind, names, [name], **attributes))
         return name
 
@@ -80,6 +80,31 @@ class QueryGraph:
         keep, first = np.ones(width, np.float32), np.zeros(width, np.float32)
         keep[0], first[0] = 0.0, constant
         return self.op("Add", self.op("Mul", items, keep), first)
+
+    @cached_property
+    def distinct(self) -> str:
+        """1 where an item of the history stands for the last time, else 0: float32 `[batch, history_length]`."""
+        length = self.layout.history_length
+        rows, columns = (self.op("Unsqueeze", self.history, np.array([axis])) for axis in (2, 1))
+        equal = self.op("Cast", self.op("Equal", rows, columns), to=FLOAT)
+        later = np.triu(np.ones((length, length), np.float32), k=1)
+        repeated = self.op("ReduceMax", self.op("Mul", equal, later), np.array([2]), keepdims=0)
+        known = self.op("Cast", self.op("Greater", self.history, np.int32(0)), to=FLOAT)
+        return self.op("Mul", known, self.op("Sub", np.float32(1), repeated))
+
+    def repeated(self, values: Floats) -> str:
+        """Return the same values for every query, float32 `[batch, width]`."""
+        shape = self.op("Concat", self.op("Shape", self.history, start=0, end=1), np.array([len(values)]), axis=0)
+        return self.op("Expand", values.astype(np.float32)[None], shape)
+
+    def largest(self, matrix: str, count: int) -> str:
+        """Return a matrix with all but the `count` largest values of each row set to 0; of equal ones the first stay."""
+        from onnx import helper
+
+        top = f"top_{len(self._nodes)}"
+        size = self.constant(np.array([count]))
+        self._nodes.append(helper.make_node("TopK", [matrix, size], [top, f"{top}_places"], axis=1))
+        return self.op("ScatterElements", self.op("Mul", matrix, np.float32(0)), f"{top}_places", top, axis=1)
 
     def pooled_history(self, table: Floats, weights: Floats, *, mean: bool = True) -> str:
         """Return the weighted mean, or sum, of the history's vectors, float32 `[batch, width]`; zeros for no history.
@@ -126,7 +151,8 @@ class QueryGraph:
 
         self._inputs[name] = helper.make_tensor_value_info(name, TensorProto.INT32, shape)
 
-    def _constant(self, value: NDArray[Any]) -> str:
+    def constant(self, value: NDArray[Any]) -> str:
+        """Add a constant and return its name, for one that several operators read."""
         from onnx import numpy_helper
 
         name = f"constant_{len(self._constants)}"

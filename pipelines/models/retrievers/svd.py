@@ -6,6 +6,7 @@ from pydantic import Field
 from pipelines.models.retrievers.base import Floats, ModelCard, RunOptions
 from pipelines.models.retrievers.factor_retriever import FactorRetriever
 from pipelines.models.retrievers.item_to_item import HistorySettings
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.sequences import Sequences
 
 
@@ -39,3 +40,8 @@ class Svd(FactorRetriever):
     def fold_in(self, queries: Sequences) -> Floats:
         """Return the projections of decayed histories."""
         return np.asarray(queries.matrix(self.settings.history_decay**queries.ages) @ self.items, dtype=np.float32)
+
+    def fold_in_graph(self, graph: QueryGraph) -> str:
+        """Project the decayed history."""
+        decay = self.settings.history_decay ** np.arange(graph.layout.history_length)
+        return graph.op("MatMul", graph.weighted_history(decay), np.pad(self.items, ((1, 0), (0, 0))))

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.config import Section
+from pipelines.errors import TrainingError
 from pipelines.models.retrievers.base import (
     Fitted,
     Floats,
@@ -17,9 +18,15 @@ from pipelines.models.retrievers.base import (
     require_interactions,
 )
 from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
+from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
+from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.query_graph import QueryGraph
+from pipelines.models.retrievers.renumbering import FLOAT
 from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
 from pipelines.models.sequences import Sequences
+
+MAX_GRAPH_BYTES = 1_800_000_000  # an ONNX file is a protocol buffer, which ends at 2 GiB
 
 
 class UserNeighbourSettings(Section):
@@ -75,6 +82,49 @@ class UserNeighbours(Retriever):
             same=queries.users,
         )
         return np.asarray((near @ self.histories).toarray() + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    def export(self, folder: Path, *, layout: Layout) -> None:
+        """Write a graph that holds all histories and finds the neighbours itself; items are vectors of themselves.
+
+        Raises:
+            TrainingError: the histories are too large for a graph.
+        """
+        import scipy.sparse as sp
+
+        self._check_size()
+        graph = QueryGraph(layout)
+        histories = graph.constant(np.pad(self.histories.toarray(), ((0, 0), (1, 0))))
+        near = self._near_graph(graph, graph.weighted_history(np.ones(layout.history_length)), histories)
+        floor = POPULARITY_FLOOR * np.eye(1, 1 + layout.num_items, dtype=np.float32)[0]
+        graph.save(folder, graph.op("Add", graph.op("MatMul", near, histories), floor), 1 + layout.num_items)
+        themselves = sp.identity(layout.num_items, dtype=np.float32)
+        save_item_vectors(folder, layout, sp.hstack([sp.csr_matrix(self.popularity[:, None]), themselves]))
+
+    def _near_graph(self, graph: QueryGraph, used: str, histories: str) -> str:
+        """Add what `nearest` does for queries without values; returns similarities, `[batch, num_users]`."""
+        settings, num_users = self.settings, self.histories.shape[0]
+        shared = graph.op("Gemm", used, histories, transB=1)
+        length = graph.op("Sqrt", graph.op("ReduceSum", used, np.array([1]), keepdims=1))
+        unit = graph.op("Div", used, graph.op("Max", length, np.float32(1)))
+        similar = graph.op("Gemm", unit, np.pad(self.compared.toarray(), ((0, 0), (1, 0))), transB=1)
+        if settings.shrinkage:
+            share = graph.op("Div", shared, graph.op("Add", shared, np.float32(settings.shrinkage)))
+            similar = graph.op("Mul", similar, share)
+        own = graph.op(
+            "Equal", graph.op("Unsqueeze", graph.user, np.array([1])), np.arange(1, num_users + 1, dtype=np.int32)
+        )
+        others = graph.op("Sub", np.float32(1), graph.op("Cast", own, to=FLOAT))
+        positive = graph.op("Max", graph.op("Mul", similar, others), np.float32(0))
+        return positive if settings.num_neighbours >= num_users else graph.largest(positive, settings.num_neighbours)
+
+    def _check_size(self) -> None:
+        num_bytes = 2 * 4 * self.histories.shape[0] * self.histories.shape[1]
+        if num_bytes > MAX_GRAPH_BYTES:
+            raise TrainingError(
+                f"user_neighbours holds {self.histories.shape[0]:,} users by {self.histories.shape[1]:,} items, "
+                f"{num_bytes / 1e9:.1f} GB where it answers; expected at most {MAX_GRAPH_BYTES / 1e9:.1f}. Train "
+                "item_neighbours, or lower split.max_train_rows"
+            )
 
     def save(self, folder: Path) -> None:
         """Write settings and histories."""
