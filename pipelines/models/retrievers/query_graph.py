@@ -98,7 +98,7 @@ class QueryGraph:
         return self.op("Expand", values.astype(np.float32)[None], shape)
 
     def largest(self, matrix: str, count: int) -> str:
-        """Return a matrix with all but the `count` largest values of each row set to 0; of equal ones the first stay."""
+        """Return a matrix whose rows keep their `count` largest values, of equal ones the first; others are 0."""
         from onnx import helper
 
         top = f"top_{len(self._nodes)}"
