@@ -60,7 +60,7 @@ class QueryGraph:
         """Return rows of a table whose row 0 stands for nothing."""
         return self.op("Gather", table, codes, axis=0)
 
-    def weighted_history(self, weights: Floats, *, constant: float = 0.0) -> str:
+    def weighted_history(self, weights: NDArray[Any], *, constant: float = 0.0) -> str:
         """Return the history as a vector over items, where a repeated item counts with its largest weight.
 
         Args:
@@ -92,7 +92,7 @@ class QueryGraph:
         known = self.op("Cast", self.op("Greater", self.history, np.int32(0)), to=FLOAT)
         return self.op("Mul", known, self.op("Sub", np.float32(1), repeated))
 
-    def repeated(self, values: Floats) -> str:
+    def repeated(self, values: NDArray[Any]) -> str:
         """Return the same values for every query, float32 `[batch, width]`."""
         shape = self.op("Concat", self.op("Shape", self.history, start=0, end=1), np.array([len(values)]), axis=0)
         return self.op("Expand", values.astype(np.float32)[None], shape)
@@ -106,7 +106,7 @@ class QueryGraph:
         self._nodes.append(helper.make_node("TopK", [matrix, size], [top, f"{top}_places"], axis=1))
         return self.op("ScatterElements", self.op("Mul", matrix, np.float32(0)), f"{top}_places", top, axis=1)
 
-    def pooled_history(self, table: Floats, weights: Floats, *, mean: bool = True) -> str:
+    def pooled_history(self, table: Floats, weights: NDArray[Any], *, mean: bool = True) -> str:
         """Return the weighted mean, or sum, of the history's vectors, float32 `[batch, width]`; zeros for no history.
 
         Args:
