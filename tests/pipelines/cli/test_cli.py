@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import entrypoints
 from pipelines.cli.main import main, parser
-from pipelines.cli.options import platform_config
+from pipelines.cli.options import parameters, platform_config
 from pipelines.cli.run import run_conf
 from pipelines.cli.steps import STEPS
 from pipelines.platform.processes import Record
@@ -69,6 +69,19 @@ def test_models_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFix
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     assert listed["popularity"]["family"] == "baseline"
     assert listed["popularity"]["settings"]["window_days"] is None
+
+
+def test_train_chooses_the_model_over_every_other_setting() -> None:
+    parsed = parser().parse_args(["train", "ease", "--preset", "quality", "--set", "retrieval.settings={l2: 5}"])
+    given = parameters(parsed)
+    assert given == {"model": "ease", "settings": {"retrieval.settings": {"l2": 5}, "retrieval.preset": "quality"}}
+    assert parsed.chain is parser().parse_args(["train-models"]).chain
+
+
+def test_a_chosen_model_reaches_the_configuration_of_the_run(home: Path) -> None:
+    config = entrypoints.read_config(entrypoints.resolve_params({"model": "ease"})["config"])
+    assert config.retrieval.model == "ease"
+    assert entrypoints.read_config(entrypoints.resolve_params({"model": None})["config"]).retrieval.model == "two_tower"
 
 
 def test_a_step_reads_a_reference_and_prints_one(
