@@ -67,8 +67,29 @@ class ValidationConfig(Section):
     )
 
 
+class SparkConfig(Section):
+    """The Spark that `features.engine: spark` computes on: in this process, or a cluster."""
+
+    master: str = Field("local[*]", description="`local[*]`, `spark://host:7077`, `yarn`, `k8s://https://host:port`")
+    driver_memory: str = Field("2g", description="heap of the driver, which in local mode does all the work")
+    shuffle_partitions: int = Field(
+        200, ge=1, description="tasks of a join at most; small ones are put together: about one for 128 MB of rows"
+    )
+    staging_uri: str = Field(
+        "", description="folder or prefix that driver and executors share, for joined rows; empty: below home"
+    )
+    conf: dict[str, str | int | float | bool] = Field(
+        {}, description="any other Spark property, such as `{spark.executor.memory: 8g}`"
+    )
+
+
 class FeatureConfig(Section):
     """How features are computed."""
+
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="where features are computed and joined; `TANDEM_ENGINE` for short"
+    )
+    spark: SparkConfig = SparkConfig()
 
     history_length: int = Field(20, ge=1, le=200, description="recent items kept in order")
     seen_length: int = Field(5_000, ge=1, description="items remembered as seen, newest first")

@@ -16,6 +16,7 @@ from pipelines.config import MOVIELENS_SIZES, REPOSITORY, Config
 from pipelines.errors import ConfigError
 
 DEFAULT_CONFIG = REPOSITORY / "configs" / "default.yaml"
+SHORT_NAMES = {"TANDEM_HOME": "home", "TANDEM_DATASET": "dataset", "TANDEM_ENGINE": "features.engine"}
 
 
 def load_config(file: Path | str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -91,13 +92,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def environment_settings() -> dict[str, Any]:
-    """Return dotted key -> parsed value of every `TANDEM_SECTION__FIELD`, `TANDEM_HOME` and `TANDEM_DATASET`."""
+    """Return dotted key -> parsed value of every `TANDEM_SECTION__FIELD`, and of the variables in `SHORT_NAMES`."""
     import yaml
 
     found: dict[str, Any] = {}
     for name, text in sorted(os.environ.items()):
-        if name in ("TANDEM_HOME", "TANDEM_DATASET") and text:
-            found[name.removeprefix("TANDEM_").lower()] = text
+        if name in SHORT_NAMES and text:
+            found[SHORT_NAMES[name]] = text
         elif name.startswith("TANDEM_") and "__" in name and not name.startswith("TANDEM_SERVING__"):
             found[name.removeprefix("TANDEM_").lower().replace("__", ".")] = yaml.safe_load(text)
     return found

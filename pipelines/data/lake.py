@@ -5,6 +5,7 @@ tables use Delta's application transactions: the commit that adds the rows also 
 retry after a crash finds either both or neither.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,6 +129,38 @@ class Lake:
         except DeltaError as error:
             raise LakeError(f"could not write {self.uri(table)}: {error}. Run the step again") from error
         return int(self._open(table, None).version())
+
+    def adopt(self, table: str, folder: str, schema: "pa.Schema") -> tuple[int, int]:
+        """Replace a table's rows by Parquet files that another engine wrote into `folder` of the table.
+
+        One commit names them all; of the files only their footers are read.
+
+        Returns:
+            The new version, and its rows.
+
+        Raises:
+            LakeError: the store refused the commit.
+        """
+        import pyarrow.parquet as pq
+        from deltalake.exceptions import DeltaError
+        from deltalake.fs import DeltaStorageHandler
+        from deltalake.transaction import AddAction
+        from pyarrow import fs
+
+        handle = self._create(table, schema)
+        files = fs.PyFileSystem(DeltaStorageHandler(self.uri(table), self._options))
+        added, num_rows = [], 0
+        for info in files.get_file_info(fs.FileSelector(folder)):
+            if info.base_name.endswith(".parquet"):
+                rows = pq.read_metadata(info.path, filesystem=files).num_rows
+                at = info.mtime_ns // 1_000_000
+                added.append(AddAction(info.path, info.size, {}, at, True, json.dumps({"numRecords": rows})))
+                num_rows += rows
+        try:
+            handle.create_write_transaction(added, "overwrite", schema)
+        except DeltaError as error:
+            raise LakeError(f"could not write {self.uri(table)}: {error}. Run the step again") from error
+        return int(self._open(table, None).version()), num_rows
 
     def require_files(self, table: str, version: int) -> None:
         """Check that a version can still be read whole.

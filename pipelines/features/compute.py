@@ -1,4 +1,4 @@
-"""Run the transformations on DuckDB in this process and write their tables to the lake."""
+"""Run the transformations and write their tables to the lake: on DuckDB in this process, or on Spark."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +34,12 @@ def write_feature_tables(
     Returns:
         Feature view -> Delta version, and feature view -> rows.
     """
+    if config.engine == "spark":
+        from pipelines.features import spark
+
+        return spark.write_feature_tables(
+            snapshot, config=config, delay_seconds=delay_seconds, lake=lake, scratch=scratch
+        )
     connection = connect(config, scratch)
     raw = RawTables(**{name: raw_table(connection, lake, snapshot, name) for name in (EVENTS, ITEMS, USERS)})
     expressions = feature_tables(raw, config=config, as_of=snapshot.as_of, delay_seconds=delay_seconds)

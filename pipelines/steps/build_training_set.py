@@ -20,6 +20,8 @@ from pipelines.stores.revision import code_digest
 FEATURE_SERVICE = "ranking_v1"
 RESULT = "training_set.json"
 CHUNK_ROWS = 250_000
+CHUNKS_A_JOIN = {"duckdb": 1, "spark": 16}
+"""A join on Spark reads all feature rows, however few labels it is for."""
 
 
 def build_training_set(
@@ -88,7 +90,9 @@ def write_training_set(
     times = split_by_time(labels, split)
     prints, num_rows = {}, {}
     for name, rows in _parts(labels, times.num_rows, split.max_train_rows).items():
-        prints[name] = _write_part(folder / f"{name}.parquet", rows, store, features)
+        prints[name] = _write_part(
+            folder / f"{name}.parquet", rows, store, features, chunks_a_join=CHUNKS_A_JOIN[config.engine]
+        )
         num_rows[name] = rows.num_rows
     result = {"validation_start": times.validation_start.isoformat(), "test_start": times.test_start.isoformat()}
     _save(folder, features, combine(prints), num_rows, result)
@@ -104,14 +108,16 @@ def _parts(labels: pa.Table, sizes: dict[str, int], max_train_rows: int) -> dict
     return parts | {"train": parts["train"].slice(surplus)}
 
 
-def _write_part(file: Path, labels: pa.Table, store: FeatureStore, features: FeatureSet) -> str:
-    """Join and write one part, a chunk at a time; return the fingerprint of its rows."""
+def _write_part(file: Path, labels: pa.Table, store: FeatureStore, features: FeatureSet, *, chunks_a_join: int) -> str:
+    """Join and write one part, some chunks at a time; return the fingerprint of its rows."""
     rows = Fingerprint()
     writer = None
-    for start in range(0, labels.num_rows, CHUNK_ROWS):
-        joined = store.historical(labels.slice(start, CHUNK_ROWS), FEATURE_SERVICE, features=features)
+    for first in range(0, labels.num_rows, CHUNK_ROWS * chunks_a_join):
+        joined = store.historical(labels.slice(first, CHUNK_ROWS * chunks_a_join), FEATURE_SERVICE, features=features)
         writer = writer or pq.ParquetWriter(file, joined.schema, compression="zstd")
-        writer.write_table(joined)
+        # Row groups of one size, whatever the engine.
+        for start in range(0, joined.num_rows, CHUNK_ROWS):
+            writer.write_table(joined.slice(start, CHUNK_ROWS))
         rows.update(joined)
     if writer:
         writer.close()

@@ -34,7 +34,7 @@ class EntityRows:
             connection.execute(f"CREATE TABLE {RELATION} AS SELECT *, row_number() OVER () - 1 AS {ROW} FROM ({rows})")
             self.schema = connection.sql(f"SELECT * EXCLUDE ({ROW}) FROM {RELATION} LIMIT 0").to_arrow_table().schema
         else:
-            self._table = rows if isinstance(rows, pa.Table) else _from_frame(rows)
+            self._table = rows if isinstance(rows, pa.Table) else from_frame(rows)
             self.schema = self._table.schema
         self.timestamp = timestamp_column(self.schema)
 
@@ -50,11 +50,7 @@ class EntityRows:
         Raises:
             FeatureStoreError: the rows lack a key.
         """
-        missing = [key for key in keys if key not in self.schema.names]
-        if missing:
-            raise FeatureStoreError(
-                f"entity rows lack join keys {missing}; expected them beside {self.schema.names}. Add the columns"
-            )
+        require_keys(keys, self.schema)
         if self._table is not None:
             slim = self._table.select(list(dict.fromkeys([*keys, self.timestamp])))
             connection.register(RELATION, slim.append_column(ROW, pa.array(np.arange(slim.num_rows))))
@@ -87,7 +83,21 @@ def timestamp_column(schema: pa.Schema) -> str:
     return str(moments[0])
 
 
-def _from_frame(frame: Any) -> pa.Table:
+def require_keys(keys: Sequence[str], schema: pa.Schema) -> None:
+    """Check that rows have the keys they are to be joined by.
+
+    Raises:
+        FeatureStoreError: they lack one.
+    """
+    missing = [key for key in keys if key not in schema.names]
+    if missing:
+        raise FeatureStoreError(
+            f"entity rows lack join keys {missing}; expected them beside {schema.names}. Add the columns"
+        )
+
+
+def from_frame(frame: Any) -> pa.Table:
+    """Return a pandas frame as an Arrow table; times in `event_timestamp` may be text."""
     import pandas as pd
 
     if DEFAULT_TIMESTAMP in frame and not pd.api.types.is_datetime64_any_dtype(frame[DEFAULT_TIMESTAMP]):

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
@@ -21,7 +20,8 @@ from pipelines.stores import asof_join
 from pipelines.stores.asof_entities import EntityRows
 from pipelines.stores.asof_job import AsOfRetrievalJob, arrow_backed
 from pipelines.stores.asof_join import BATCH_ROWS, JoinView, quote
-from pipelines.stores.asof_sources import register_source, time_window
+from pipelines.stores.asof_sources import register_source, require_rows, time_window
+from pipelines.stores.asof_views import RequestedView, check_names
 
 if TYPE_CHECKING:
     from feast.data_source import DataSource
@@ -76,20 +76,17 @@ class AsOfOfflineStore(OfflineStore):
         **unsupported: Any,
     ) -> RetrievalJob:
         """Return a job that joins the requested features to `entity_df`: a frame, an Arrow table, or SQL."""
-        if entity_df is None:
-            raise FeatureStoreError(
-                f"features were asked for a time range ({sorted(unsupported) or 'no rows'}); expected rows with their "
-                "keys and times. Pass entity_df as a frame, an Arrow table or SQL"
-            )
+        require_rows(entity_df, unsupported)
 
         def read() -> pa.RecordBatchReader:
             connection = _connect(config)
             rows = EntityRows(connection, entity_df)
             return _join(
+                config.offline_store,
                 connection,
                 rows,
                 [
-                    _Joined(config, view, feature_refs, full_feature_names, filter_by_created_timestamp)
+                    RequestedView(view, feature_refs, full_feature_names, filter_by_created_timestamp)
                     for view in feature_views
                 ],
             )
@@ -172,7 +169,7 @@ def _query_source(config: RepoConfig, source: "DataSource", query: Callable[[str
     return AsOfRetrievalJob(read, config.offline_store)
 
 
-def _join(connection: Any, rows: EntityRows, views: Sequence["_Joined"]) -> pa.RecordBatchReader:
+def _join(settings: Any, connection: Any, rows: EntityRows, views: Sequence[RequestedView]) -> pa.RecordBatchReader:
     """Join one view after the other to the rows' keys; put the rows and their features side by side.
 
     Only the last join is still under way then: the others lie in the spill folder.
@@ -181,12 +178,13 @@ def _join(connection: Any, rows: EntityRows, views: Sequence["_Joined"]) -> pa.R
     readers = [rows.reader(connection.cursor())]
     for number, view in enumerate(views, start=1):
         cursor = connection.cursor()
-        join_view = view.open(cursor)
+        relation = register_source(cursor, settings, view.source)
+        join_view = view.read_from(relation, cursor.sql(f"SELECT * FROM {relation} LIMIT 0").columns)  # noqa: S608 - quoted
         labels = rows.labels(cursor, list(join_view.join_keys.values()))
         _check_keys(cursor, labels, join_view)
         reader = asof_join.join_view(cursor, labels, join_view).to_arrow_reader(BATCH_ROWS)
         readers.append(reader if number == len(views) else asof_join.spooled(reader, folder / f"view_{number}.arrows"))
-    _check_names([name for reader in readers for name in reader.schema.names])
+    check_names([name for reader in readers for name in reader.schema.names])
     return _kept(connection, asof_join.side_by_side(readers))
 
 
@@ -198,55 +196,6 @@ def _kept(connection: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader
         connection.close()
 
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
-
-
-class _Joined:
-    """A Feast view as the join sees it, once there is a connection that reads its source."""
-
-    def __init__(
-        self, config: RepoConfig, view: "FeatureView", refs: list[str], full_names: bool, by_arrival: bool
-    ) -> None:
-        join_keys = view.projection.join_key_map or {column.name: column.name for column in view.entity_columns}
-        if DUMMY_ENTITY_ID in join_keys:
-            raise FeatureStoreError(
-                f"feature view {view.name!r} has no entity; expected one to join by. Declare an entity for it"
-            )
-        self._config, self._view, self._by_arrival = config, view, by_arrival
-        self._join_keys = join_keys
-        asked = view.projection.name_to_use()
-        wanted = [ref.split(":", 1)[1] for ref in refs if ref.split(":", 1)[0] == asked]
-        # A reference may name a version of the view; the result does not.
-        prefix = view.projection.name_alias or view.name
-        self._features = {name: f"{prefix}__{name}" if full_names else name for name in wanted}
-
-    def open(self, connection: Any) -> JoinView:
-        """Make the view's rows a relation of the connection."""
-        view, source = self._view, self._view.batch_source
-        columns = {new: old for old, new in source.field_mapping.items()}
-        relation = register_source(connection, self._config.offline_store, source)
-        present = connection.sql(f"SELECT * FROM {relation} LIMIT 0").columns  # noqa: S608 - quoted
-        created = source.created_timestamp_column
-        return JoinView(
-            relation=relation,
-            join_keys={columns.get(key, key): label for key, label in self._join_keys.items()},
-            features={columns.get(name, name): result for name, result in self._features.items()},
-            timestamp=columns.get(source.timestamp_field, source.timestamp_field),
-            created=columns.get(created, created) or None,
-            ttl=view.ttl,
-            by_arrival=self._by_arrival,
-            tie_columns=[
-                name for name in sorted(columns.get(f.name, f.name) for f in view.features) if name in present
-            ],
-        )
-
-
-def _check_names(names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise FeatureStoreError(
-            f"the result would have columns {twice} twice; expected different names. Drop them from the entity rows, "
-            "or pass full_feature_names=True"
-        )
 
 
 def _check_keys(connection: Any, labels: str, view: JoinView) -> None:

@@ -29,11 +29,7 @@ def register_source(connection: Any, settings: Any, source: "DataSource") -> str
     Raises:
         FeatureStoreError: the source is not made of files.
     """
-    if not hasattr(source, "file_format"):
-        raise FeatureStoreError(
-            f"source {source.name!r} is a {type(source).__name__}; expected a FileSource of Delta or Parquet files. "
-            "Declare one"
-        )
+    require_files(source)
     name = f"source_{source.name}"
     path = resolve(settings.lake_uri, source.path)
     read = _delta_rows if isinstance(source.file_format, DeltaFormat) else _parquet_rows
@@ -43,6 +39,32 @@ def register_source(connection: Any, settings: Any, source: "DataSource") -> str
     else:
         connection.register(name, rows)
     return _in_microseconds(connection, quote(name), source)
+
+
+def require_files(source: "DataSource") -> None:
+    """Check that a source is made of files.
+
+    Raises:
+        FeatureStoreError: it is not.
+    """
+    if not hasattr(source, "file_format"):
+        raise FeatureStoreError(
+            f"source {source.name!r} is a {type(source).__name__}; expected a FileSource of Delta or Parquet files. "
+            "Declare one"
+        )
+
+
+def require_rows(entity_df: Any, others: dict[str, Any]) -> None:
+    """Check that features were asked for rows, not for a range of time.
+
+    Raises:
+        FeatureStoreError: there are no rows.
+    """
+    if entity_df is None:
+        raise FeatureStoreError(
+            f"features were asked for a time range ({sorted(others) or 'no rows'}); expected rows with their "
+            "keys and times. Pass entity_df as a frame, an Arrow table or SQL"
+        )
 
 
 def _in_microseconds(connection: Any, relation: str, source: "DataSource") -> str:
@@ -64,8 +86,8 @@ def _in_microseconds(connection: Any, relation: str, source: "DataSource") -> st
 def time_window(timestamp: str, start: datetime | None, end: datetime | None) -> str:
     """Return an SQL condition that `timestamp` is from `start` to `end`, inclusive."""
     moment = f"epoch_us({quote(timestamp)})"
-    bounds = [f"{moment} >= {_epoch_us(start)}"] if start else []
-    bounds += [f"{moment} <= {_epoch_us(end)}"] if end else []
+    bounds = [f"{moment} >= {epoch_us(start)}"] if start else []
+    bounds += [f"{moment} <= {epoch_us(end)}"] if end else []
     return " AND ".join(bounds) or "TRUE"
 
 
@@ -121,7 +143,8 @@ def _read_parquet(files: list[str], *, union_by_name: bool) -> str:
     return f"read_parquet([{names}], union_by_name = {union_by_name})"
 
 
-def _epoch_us(moment: datetime) -> int:
+def epoch_us(moment: datetime) -> int:
+    """Return microseconds since 1970; a moment without a zone is UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     span = aware - EPOCH
     return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds

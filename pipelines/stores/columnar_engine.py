@@ -15,6 +15,7 @@ from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalC
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
 from pipelines.stores import asof_join
+from pipelines.stores.asof_job import AsOfRetrievalJob
 from pipelines.stores.asof_join import quote
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from pipelines.stores.asof_sources import register_source, time_window
@@ -48,7 +49,7 @@ class ColumnarEngine(LocalComputeEngine):
 
     def newest_rows(self, view: "FeatureView", start: datetime, end: datetime) -> Iterator[OnlineRows]:
         """Yield the newest row of each entity from `start` to `end`, inclusive, in online form, in batches."""
-        stream = _streamed if isinstance(self.offline_store, AsOfOfflineStore) else _at_once
+        stream = _streamed if isinstance(self.offline_store, AsOfOfflineStore) else _pulled
         for batch in batches(stream(self.repo_config, self.offline_store, view, start, end)):
             yield encoded(self.repo_config, view, batch)
 
@@ -77,7 +78,7 @@ def _streamed(
     yield from connection.sql(f"SELECT * FROM ({query}) ORDER BY {order}").to_arrow_reader(READ_ROWS)  # noqa: S608
 
 
-def _at_once(
+def _pulled(
     config: "RepoConfig", offline_store: Any, view: "FeatureView", start: datetime, end: datetime
 ) -> Iterator[pa.RecordBatch]:
     source = view.batch_source
@@ -91,4 +92,4 @@ def _at_once(
         start_date=start,
         end_date=end,
     )
-    yield from job.to_arrow().to_batches()
+    yield from job.to_arrow_reader() if isinstance(job, AsOfRetrievalJob) else job.to_arrow().to_batches()

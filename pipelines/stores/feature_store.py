@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines.config import REPOSITORY, Config
+from pipelines.config import REPOSITORY, Config, SparkConfig
 from pipelines.contracts import EVENT_TIMESTAMP, ITEM_ID, USER_ID, FeatureSet
 from pipelines.errors import ConfigError, FeatureStoreError, TandemError
 from pipelines.features.on_demand import REQUEST_TIMESTAMP, taste_match
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_YAML = REPOSITORY / "feature_repo" / "feature_store.embedded.yaml"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SPARK_OFFLINE_STORE = "pipelines.stores.spark_offline_store.SparkAsOfOfflineStore"
 SERVING_SERVICE = "serving_user_v2"
 ITEM_SERVICE = "item_v1"
 PAGES_SECONDS = 5
@@ -42,6 +43,7 @@ class FeatureStore:
         yaml_file: Feast configuration of the profile; None is the embedded one.
         memory_limit: budget of a join, such as `2GB`; it spills to disk above.
         threads: threads of a join.
+        spark: properties of Spark, on which history is then joined and read; None is DuckDB in this process.
         serving_service: feature service that `online_user` reads; a release names the one it was made for.
     """
 
@@ -54,6 +56,7 @@ class FeatureStore:
         yaml_file: Path | str | None = None,
         memory_limit: str = "2GB",
         threads: int = 2,
+        spark: SparkConfig | None = None,
         serving_service: str = SERVING_SERVICE,
     ) -> None:
         self.project = dataset.replace("-", "_")
@@ -62,6 +65,7 @@ class FeatureStore:
         self._yaml = Path(yaml_file or EMBEDDED_YAML)
         self._serving_service = serving_service
         self._limits = {"memory_limit": memory_limit, "threads": threads}
+        self._spark = spark
         self._opened: tuple[dict[str, int], feast.FeatureStore] | None = None
 
     @classmethod
@@ -74,6 +78,7 @@ class FeatureStore:
             yaml_file=config.services.feature_store_yaml or None,
             memory_limit=config.features.memory_limit,
             threads=config.features.threads,
+            spark=config.features.spark if config.features.engine == "spark" else None,
         )
 
     def apply(self) -> None:
@@ -273,10 +278,24 @@ class FeatureStore:
         )
         if registry_seconds is not None:
             settings["registry"]["cache_ttl_seconds"] = registry_seconds
-        settings["offline_store"] |= {"versions": dict(versions), **self._limits}
+        settings["offline_store"] = self._offline(settings["offline_store"]) | {"versions": dict(versions)}
         self._folder.mkdir(parents=True, exist_ok=True)
         with _explained(f"could not open the feature store of {self._yaml}", "check the addresses in it"):
             return feast.FeatureStore(config=feast.RepoConfig(**settings))
+
+    def _offline(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Complete the profile's offline store; on Spark its place is taken by the store with the same rules."""
+        if self._spark is None:
+            return settings | self._limits
+        from pipelines.stores.spark_session import session_conf
+
+        spill = settings["temp_directory"]
+        kept = {name: settings[name] for name in ("lake_uri", "storage_options") if name in settings}
+        return kept | {
+            "type": SPARK_OFFLINE_STORE,
+            "spark_conf": session_conf(self._spark, Path(spill)),
+            "staging_uri": self._spark.staging_uri or spill,
+        }
 
 
 def read_profile(file: Path, values: Mapping[str, str]) -> dict[str, Any]:

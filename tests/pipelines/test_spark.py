@@ -1,0 +1,347 @@
+"""Spark gives the features, the joins and the online rows that DuckDB gives.
+
+One file for all of it: starting Spark takes seconds, and a file has one session.
+"""
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import write_deltalake
+from feast import FeatureView, FileSource
+from feast.data_format import DeltaFormat
+
+from pipelines.config import SparkConfig
+from pipelines.contracts import FeatureSet
+from pipelines.data.lake import Lake
+from pipelines.errors import ConfigError, FeatureStoreError
+from pipelines.features.compute import write_feature_tables
+from pipelines.features.schemas import FEATURE_TABLES
+from pipelines.sources.movielens import MovieLensSource
+from pipelines.stores.asof_offline_store import AsOfOfflineStore
+from pipelines.stores.feature_store import SPARK_OFFLINE_STORE
+from pipelines.stores.spark_offline_store import SparkAsOfOfflineStore
+from pipelines.stores.spark_session import open_session, session_conf
+from tests.support.asof import (
+    FEATURES,
+    LABELS,
+    NO_ON_DEMAND,
+    UTC_US,
+    at,
+    config,
+    feature_rows,
+    feature_view,
+    join,
+    label_rows,
+    labels_at,
+    one_row,
+    write_rows,
+)
+from tests.support.feature_data import START, Workspace, event, item, random_tables
+from tests.support.spark import SparkWorkspace, small_session
+
+pytest.importorskip("pyspark")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    yield from small_session(tmp_path_factory.mktemp("spark"))
+
+
+DELAY = 3.5
+
+
+def both(folder: Path) -> tuple[Workspace, Workspace]:
+    return Workspace(folder / "duckdb", delay_seconds=DELAY), SparkWorkspace(folder / "spark", delay_seconds=DELAY)
+
+
+def fill(workspace: Workspace, tables: dict[str, Any]) -> None:
+    for name, rows in tables.items():
+        if isinstance(rows, pa.Table):
+            workspace.lake.overwrite(name, rows)
+        else:
+            workspace.fill({name: rows})
+
+
+def awkward_tables() -> dict[str, list[dict[str, Any]]]:
+    """Late rows, shared moments and missing values; besides, rows of one key and stamp, and numbers hard to add."""
+    tables: dict[str, Any] = random_tables(seed=5, num_events=200)
+    values = [0.1, 1e7 + 0.3, 1 / 3, -2.675, 1e-7]
+    tables["events"] += [
+        event(9_000 + n, f"ü{n % 2}", f"i{n % 12}", START + timedelta(days=n % 7), value=value, session_id="s")
+        for n, value in enumerate(values * 4)
+    ]
+    twice = START + timedelta(days=3)
+    tables["items"] += [item("i2", categories, twice) for categories in (["war"], ["war", "noir"], None)]
+    return tables
+
+
+def rows(lake: Lake, table: str, version: int) -> list[str]:
+    """All rows as text, in which no float is rounded, in an order of their own."""
+    return sorted(map(repr, lake.read(table, version=version).to_pylist()))
+
+
+def assert_equal_tables(duckdb: Workspace, spark: Workspace, found: tuple[FeatureSet, FeatureSet]) -> None:
+    for name, table in FEATURE_TABLES.items():
+        assert rows(duckdb.lake, table.lake_table, found[0].versions[name]) == rows(
+            spark.lake, table.lake_table, found[1].versions[name]
+        ), name
+        schema = spark.lake.dataset(table.lake_table, version=found[1].versions[name]).schema
+        assert schema.equals(table.schema), name
+    assert found[0].num_rows == found[1].num_rows
+
+
+@pytest.fixture(scope="module")
+def workspaces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Workspace]:
+    """Two homes with the same raw rows, one an engine."""
+    workspaces = both(tmp_path_factory.mktemp("engines"))
+    for workspace in workspaces:
+        fill(workspace, awkward_tables())
+        workspace.declare()
+    return workspaces
+
+
+@pytest.fixture(scope="module")
+def features(workspaces: tuple[Workspace, Workspace]) -> tuple[FeatureSet, FeatureSet]:
+    duckdb, spark = (workspace.compute(workspace.snapshot()) for workspace in workspaces)
+    return duckdb, spark
+
+
+def test_feature_tables_are_equal_to_the_last_bit(
+    workspaces: tuple[Workspace, Workspace], features: tuple[FeatureSet, FeatureSet]
+) -> None:
+    assert_equal_tables(*workspaces, features)
+    assert min(features[0].num_rows.values()) > 3
+
+
+def test_training_sets_have_one_fingerprint(
+    workspaces: tuple[Workspace, Workspace], features: tuple[FeatureSet, FeatureSet]
+) -> None:
+    duckdb, spark = (workspace.train(found) for workspace, found in zip(workspaces, features, strict=True))
+    assert duckdb.fingerprint == spark.fingerprint
+    assert duckdb.num_rows == spark.num_rows
+
+
+def test_the_same_comes_online(
+    workspaces: tuple[Workspace, Workspace], features: tuple[FeatureSet, FeatureSet]
+) -> None:
+    stores = [workspace.store for workspace in workspaces]
+    num_online = [store.materialize(found) for store, found in zip(stores, features, strict=True)]
+    assert num_online[0] == num_online[1]
+    for name in ("u0", "u3", "ü1"):
+        duckdb, spark = (store.online_user_views(name) for store in stores)
+        assert duckdb == spark
+        assert spark["user_activity"][1]["user_num_events"] is not None
+    assert list((workspaces[1].home / "feast" / "spill").glob("spark-*")) == []
+
+
+def test_what_a_killed_run_left_is_in_no_version(tmp_path: Path) -> None:
+    table = FEATURE_TABLES["user_profile"]
+    lake = Lake(tmp_path)
+    written = table.schema.empty_table()
+    for folder in ("spark-killed", "spark-whole"):
+        written = pa.Table.from_pylist([{"user_id": folder, "attributes": ["a"]}], table.schema)
+        lake.overwrite("elsewhere", written)
+        (tmp_path / table.lake_table / folder).mkdir(parents=True)
+        source = Path(lake.files("elsewhere", lake.version("elsewhere") or 0)[0])
+        source.rename(tmp_path / table.lake_table / folder / "part-00000.parquet")
+    assert lake.adopt(table.lake_table, "spark-whole", table.schema) == (1, 1)
+    assert lake.read(table.lake_table, version=1).equals(written)
+
+
+@pytest.mark.realdata
+def test_movielens_1m_is_equal_for_a_sample_of_users(tmp_path: Path, data_folder: Path) -> None:
+    raw = MovieLensSource(data_folder / "ml-1m").read("all")
+    tables = {name: getattr(raw, name).read_all() for name in ("events", "items", "users")}
+    sample = pa.array([str(number) for number in range(1, 6_041, 200)])
+    events = tables["events"].filter(pc.is_in(tables["events"]["user_id"], sample))
+    tables["events"] = events.append_column("source_partition", pa.array(["all"] * events.num_rows))
+    newest = pc.max(events["event_timestamp"]).as_py()
+    workspaces, found = both(tmp_path), []
+    for workspace in workspaces:
+        fill(workspace, tables)
+        snapshot = workspace.snapshot(newest + timedelta(days=1))
+        work: dict[str, Any] = {"config": workspace.config, "lake": workspace.lake, "scratch": tmp_path / "scratch"}
+        versions, num_rows = write_feature_tables(snapshot, delay_seconds=0.0, **work)
+        found.append(FeatureSet(snapshot=snapshot, versions=versions, num_rows=num_rows))
+    assert_equal_tables(*workspaces, (found[0], found[1]))
+    assert found[1].num_rows["user_history"] > 2_000
+
+
+REFS = ["both:value", "both:tags", "by_user:value", "by_shop:tags"]
+
+
+def on_spark(folder: Path, **settings: Any) -> Any:
+    return config(folder, SPARK_OFFLINE_STORE, staging_uri=str(folder / "staging"), **settings)
+
+
+def drawn(seed: int, num: int, *values: list[Any]) -> list[tuple[Any, ...]]:
+    rng = random.Random(seed)
+    return [tuple(map(rng.choice, values)) for _ in range(num)]
+
+
+USERS, SHOPS, MINUTES = ["a", "b", "ab", "ü", None], [1, 2, 12, None], [*range(12), None]
+TAGS = [None, [], ["x"], ["x", "y"], ["x", None], [None]]
+
+
+@pytest.fixture(scope="module")
+def rows_and_labels() -> tuple[list[dict[str, Any]], pa.Table]:
+    """Few keys and moments, so that most labels see ties; some rows and labels lack a key, a time or an arrival."""
+    rows = feature_rows(drawn(1, 240, USERS, SHOPS, MINUTES, MINUTES, [*range(9), None], TAGS))
+    return rows, pa.Table.from_pylist(label_rows(drawn(2, 300, USERS, SHOPS, MINUTES)), LABELS)
+
+
+@pytest.mark.parametrize(("ttl", "by_arrival"), [(0, False), (3, True)])
+def test_every_label_gets_what_the_as_of_store_gives(
+    tmp_path: Path, rows_and_labels: Any, ttl: int, by_arrival: bool
+) -> None:
+    rows, labels = rows_and_labels
+    source = write_rows(tmp_path / "rows.parquet", rows)
+    keys = {"both": ("user", "shop"), "by_user": ("user",), "by_shop": ("shop",)}
+    views = [feature_view(source, name, key, ttl) for name, key in keys.items()]
+    arguments = (views, REFS, labels, NO_ON_DEMAND, "p", True)
+    found = [
+        store.get_historical_features(settings, *arguments, filter_by_created_timestamp=by_arrival).to_arrow()
+        for store, settings in (
+            (AsOfOfflineStore, config(tmp_path)),
+            (SparkAsOfOfflineStore, on_spark(tmp_path)),
+        )
+    ]
+    assert found[1].to_pylist() == found[0].to_pylist()
+    assert found[1].schema.equals(found[0].schema)
+    assert 20 < found[1]["by_user__value"].null_count < 200
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def as_frame(table: pa.Table) -> Any:
+    return table.to_pandas()
+
+
+def as_sql(table: pa.Table) -> str:
+    row = "SELECT 'a' AS user, 2L AS shop, TIMESTAMP '2024-01-01 00:05:00' AS event_timestamp"
+    return f"SELECT 0L AS row, * FROM ({row})"
+
+
+@pytest.mark.parametrize("given_as", [as_frame, as_sql])
+def test_rows_are_a_frame_or_sql(tmp_path: Path, given_as: Callable[[pa.Table], Any]) -> None:
+    view = feature_view(write_rows(tmp_path / "rows.parquet", [one_row(value=7)]), keys=("user",))
+    labels = pa.Table.from_pylist([{"row": 0, "user": "a", "shop": 2, "event_timestamp": at(5)}], LABELS)
+    job = SparkAsOfOfflineStore.get_historical_features(
+        on_spark(tmp_path), [view], ["view:value"], given_as(labels), NO_ON_DEMAND, "p"
+    )
+    assert job.to_arrow().to_pylist() == [{**labels.to_pylist()[0], "value": 7}]
+    assert job.metadata.min_event_timestamp == job.metadata.max_event_timestamp == at(5)
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_nanoseconds_of_a_label_are_rounded_down(tmp_path: Path) -> None:
+    view = feature_view(write_rows(tmp_path / "rows.parquet", [one_row()]), keys=("user",))
+    moment = pa.array([at(0)], UTC_US).cast(pa.int64())[0].as_py() * 1000
+    labels = pa.table({"user": ["a", "a"], "event_timestamp": pa.array([moment - 1, moment + 1], pa.timestamp("ns"))})
+    assert join(SparkAsOfOfflineStore, on_spark(tmp_path), view, labels)["value"].to_pylist() == [None, 1]
+
+
+@pytest.mark.parametrize("window", [(at(3), at(8)), (None, at(8))])
+def test_newest_rows_and_all_rows_of_a_window(tmp_path: Path, rows_and_labels: Any, window: Any) -> None:
+    source = write_rows(tmp_path / "rows.parquet", rows_and_labels[0])
+    arguments = (source, ["user"], ["value", "tags"], "ts", "created")
+    found: dict[str, list[list[str]]] = {"latest": [], "all": []}
+    for store, settings in ((AsOfOfflineStore, config(tmp_path)), (SparkAsOfOfflineStore, on_spark(tmp_path))):
+        for kind, rows in found.items():
+            pull = getattr(store, f"pull_{kind}_from_table_or_query")
+            rows.append(sorted(map(repr, pull(settings, *arguments, *window).to_arrow().to_pylist())))
+    latest, every = found["latest"], found["all"]
+    assert latest[0] == latest[1]
+    assert every[0] == every[1]
+    assert len(latest[1]) == len(USERS) < len(every[1])
+
+
+def delta_view(folder: Path, **settings: Any) -> FeatureView:
+    source = FileSource(
+        name="pinned",
+        path="my rows",
+        file_format=DeltaFormat(),
+        timestamp_field="ts",
+        created_timestamp_column="created",
+    )
+    write_deltalake(str(folder / "my rows"), pa.Table.from_pylist([one_row(value=4)], FEATURES), **settings)
+    return feature_view(source, keys=("user",))
+
+
+def test_a_delta_table_is_read_at_its_pinned_version_without_a_delta_jar(tmp_path: Path) -> None:
+    view = delta_view(tmp_path)
+    write_deltalake(str(tmp_path / "my rows"), FEATURES.empty_table(), mode="overwrite")
+    for versions, expected in (({"pinned": 0}, 4), ({}, None)):
+        settings = on_spark(tmp_path, lake_uri=str(tmp_path), versions=versions)
+        assert join(SparkAsOfOfflineStore, settings, view, labels_at(1))["value"].to_pylist() == [expected]
+
+
+def test_a_delta_table_that_is_more_than_its_files_is_refused(tmp_path: Path) -> None:
+    view = delta_view(tmp_path, partition_by=["user"])
+    with pytest.raises(FeatureStoreError, match=r"partitioned by \['user'\]"):
+        join(SparkAsOfOfflineStore, on_spark(tmp_path, lake_uri=str(tmp_path)), view, labels_at(1))
+
+
+def test_text_and_numbers_are_never_one_key(tmp_path: Path) -> None:
+    view = feature_view(write_rows(tmp_path / "rows.parquet", [one_row()]), keys=("shop",))
+    labels = pa.table({"shop": ["01"], "event_timestamp": pa.array([at(1)], UTC_US)})
+    with pytest.raises(FeatureStoreError, match="'shop' is long in the feature rows and string in the entity rows"):
+        join(SparkAsOfOfflineStore, on_spark(tmp_path), view, labels)
+
+
+def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = session_conf(SparkConfig(conf={"spark.x": True, "spark.y": 3}), tmp_path)
+    assert (conf["spark.x"], conf["spark.y"], conf["spark.master"]) == ("true", "3", "local[*]")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(ConfigError, match="install Java 17"):
+        open_session(conf)
+    monkeypatch.setitem(sys.modules, "pyspark.sql", None)
+    with pytest.raises(ConfigError, match=r"-r requirements/spark\.txt"):
+        open_session(conf)
+
+
+@pytest.mark.filterwarnings("ignore:The spark offline store is an experimental feature:RuntimeWarning")
+class TestDifferences:
+    """What docs/joins.md says of Feast's own Spark store is so."""
+
+    @staticmethod
+    def theirs(folder: Path, view: FeatureView, labels: pa.Table) -> list[Any]:
+        from feast.infra.offline_stores.contrib.spark_offline_store.spark import SparkOfflineStore
+        from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+        files = view.batch_source
+        view.batch_source = SparkSource(
+            name=files.name,
+            path=files.path,
+            file_format="parquet",
+            timestamp_field=files.timestamp_field,
+            created_timestamp_column=files.created_timestamp_column,
+        )
+        frame = labels.to_pandas()
+        frame["event_timestamp"] = frame["event_timestamp"].astype("datetime64[ns, UTC]")
+        registry = type("R", (), {"list_entities": lambda *a, **k: [], **vars(NO_ON_DEMAND)})()
+        job = SparkOfflineStore.get_historical_features(
+            config(folder, "spark"), [view], ["view:value"], frame, registry, "p"
+        )
+        return sorted(map(str, job.to_df()["value"].tolist()))
+
+    def test_a_label_comes_twice_there_when_rows_tie(self, tmp_path: Path) -> None:
+        source = write_rows(tmp_path / "rows.parquet", [one_row(value=1), one_row(value=2)])
+        ours = join(SparkAsOfOfflineStore, on_spark(tmp_path), feature_view(source, keys=("user",)), labels_at(1))
+        assert ours["value"].to_pylist() == [2]
+        assert self.theirs(tmp_path, feature_view(source, keys=("user",)), labels_at(1)) == ["1", "2"]
+
+    def test_keys_that_read_alike_are_mixed_up_there(self, tmp_path: Path) -> None:
+        rows = [one_row(user="a1", shop=1, value=1), one_row(user="a", shop=11, value=2)]
+        source = write_rows(tmp_path / "rows.parquet", rows)
+        labels = pa.Table.from_pylist(label_rows([("a1", 1, 5), ("a", 11, 5)]), LABELS)
+        ours = join(SparkAsOfOfflineStore, on_spark(tmp_path), feature_view(source), labels)
+        assert ours["value"].to_pylist() == [1, 2]
+        assert self.theirs(tmp_path, feature_view(source), labels) == ["1", "1", "2", "2"]
