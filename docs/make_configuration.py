@@ -28,6 +28,7 @@ tandem run --config my.yaml                          # file
 |---|---|---|
 | `TANDEM_HOME` | `.tandem` in the clone | all state of the embedded profile |
 | `TANDEM_DATASET`, `dataset` | named after the source | namespace of lake, features and runs |
+| `TANDEM_ENGINE`, `features.engine` | duckdb | `duckdb` or `spark`: see [scaling](scaling.md) |
 | `seed` | 7 | of the synthetic source and of training |
 """
 

@@ -1,9 +1,9 @@
 """Configuration: every section and value there is, frozen. `pipelines/settings.py` reads them."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEFAULT_HOME = REPOSITORY / ".tandem"
@@ -81,6 +81,15 @@ class SparkConfig(Section):
     conf: dict[str, str | int | float | bool] = Field(
         {}, description="any other Spark property, such as `{spark.executor.memory: 8g}`"
     )
+
+    @model_validator(mode="after")
+    def _shared(self) -> Self:
+        if not self.master.startswith("local") and not self.staging_uri:
+            raise ValueError(
+                f"master {self.master!r} has executors elsewhere; expected staging_uri, a folder or prefix that they "
+                "share with this machine"
+            )
+        return self
 
 
 class FeatureConfig(Section):

@@ -16,7 +16,8 @@ from pipelines.data.lake import Lake
 from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.features.schemas import FEATURE_TABLES
 from pipelines.features.transforms import RawTables, feature_tables
-from pipelines.stores.spark_session import columns_of, open_session, read_files, session_conf
+from pipelines.stores.spark_files import columns_of, read_files
+from pipelines.stores.spark_session import open_session, session_conf
 
 
 def write_feature_tables(

@@ -37,12 +37,11 @@ class SparkEntityRows:
         self._table: pa.Table | None = None
         if isinstance(rows, str):
             from pyspark.sql import functions as fn
-            from pyspark.sql.pandas.types import to_arrow_schema
 
-            queried = session.sql(rows)
-            self.schema = to_arrow_schema(queried.schema)
             # Kept, not queried again for each view: a query need not give its rows in the same order twice.
-            staging.write(STAGED, queried.withColumn(ROW, fn.monotonically_increasing_id()))
+            staging.write(STAGED, session.sql(rows).withColumn(ROW, fn.monotonically_increasing_id()))
+            staged = staging.read(STAGED).schema
+            self.schema = pa.schema([field for field in staged if field.name != ROW])
         else:
             self._table = rows if isinstance(rows, pa.Table) else from_frame(rows)
             self.schema = self._table.schema
@@ -52,10 +51,9 @@ class SparkEntityRows:
         """Return the rows, with all their columns, in their order."""
         if self._table is not None:
             return self._table.to_reader(BATCH_ROWS)
-        staged = self._staging.read(STAGED)
-        names = [name for name in staged.schema.names if name != ROW]
-        schema = pa.schema([staged.schema.field(name) for name in names])
-        return pa.RecordBatchReader.from_batches(schema, (batch.select(names) for batch in staged))
+        names = self.schema.names
+        batches = (batch.select(names) for batch in self._staging.read(STAGED))
+        return pa.RecordBatchReader.from_batches(self.schema, batches)
 
     def labels(self, keys: Sequence[str]) -> "DataFrame":
         """Return `keys`, `__at` and `__row`, as `spark_join.join_view` wants them.

@@ -23,7 +23,8 @@ from pipelines.stores.asof_join import ROW, side_by_side
 from pipelines.stores.asof_sources import epoch_us, require_files, require_rows, resolve
 from pipelines.stores.asof_views import RequestedView, check_names
 from pipelines.stores.spark_entities import SparkEntityRows
-from pipelines.stores.spark_session import open_session, read_delta
+from pipelines.stores.spark_files import read_delta
+from pipelines.stores.spark_session import open_session
 from pipelines.stores.spark_staging import Staging
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ class SparkAsOfOfflineStore(OfflineStore):  # type: ignore[misc]
         settings = config.offline_store
 
         def read() -> pa.RecordBatchReader:
-            session, staging = open_session(settings.spark_conf), _staging(settings)
             views = [
                 RequestedView(view, feature_refs, full_feature_names, filter_by_created_timestamp)
                 for view in feature_views
             ]
-            return _join(session, settings, SparkEntityRows(session, entity_df, staging), views, staging)
+            session = open_session(settings.spark_conf)
+            return _from_staging(settings, lambda staging: _join(session, settings, entity_df, views, staging))
 
         def describe() -> RetrievalMetadata:
             staging = _staging(settings)
@@ -155,9 +156,10 @@ def source_rows(session: "SparkSession", settings: Any, source: "DataSource") ->
 
 
 def _join(
-    session: "SparkSession", settings: Any, rows: SparkEntityRows, views: list[RequestedView], staging: Staging
+    session: "SparkSession", settings: Any, entity_df: Any, views: list[RequestedView], staging: Staging
 ) -> pa.RecordBatchReader:
     """Join each view to the rows' keys, put all in the rows' order, and read that beside the rows."""
+    rows = SparkEntityRows(session, entity_df, staging)
     joins = []
     for view in views:
         frame, name = source_rows(session, settings, view.source), f"source_{uuid4().hex}"
@@ -171,7 +173,7 @@ def _join(
     staging.write(JOINED, joined.orderBy(ROW).drop(ROW))
     for join in joins:
         session.catalog.dropTempView(join.relation)
-    return _then_removed(side_by_side([rows.reader(), staging.read(JOINED)]), staging)
+    return side_by_side([rows.reader(), staging.read(JOINED)])
 
 
 def _query_source(
@@ -179,12 +181,30 @@ def _query_source(
 ) -> RetrievalJob:
     settings = config.offline_store
 
-    def read() -> pa.RecordBatchReader:
-        session, staging = open_session(settings.spark_conf), _staging(settings)
+    def result(staging: Staging) -> pa.RecordBatchReader:
+        session = open_session(settings.spark_conf)
         staging.write(JOINED, query(source_rows(session, settings, source)))
-        return _then_removed(staging.read(JOINED), staging)
+        return staging.read(JOINED)
 
-    return AsOfRetrievalJob(read, settings)
+    return AsOfRetrievalJob(lambda: _from_staging(settings, result), settings)
+
+
+def _from_staging(settings: Any, run: Callable[[Staging], pa.RecordBatchReader]) -> pa.RecordBatchReader:
+    """What `run` returns, reading from a staging folder that is removed when all is read, or something failed."""
+    staging = _staging(settings)
+    try:
+        reader = run(staging)
+    except BaseException:
+        staging.remove()
+        raise
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        finally:
+            staging.remove()
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _within(rows: "DataFrame", timestamp: str, start: datetime | None, end: datetime | None) -> "DataFrame":
@@ -198,15 +218,3 @@ def _within(rows: "DataFrame", timestamp: str, start: datetime | None, end: date
 
 def _staging(settings: Any) -> Staging:
     return Staging(settings.staging_uri, settings.storage_options)
-
-
-def _then_removed(reader: pa.RecordBatchReader, staging: Staging) -> pa.RecordBatchReader:
-    """A reader that removes what was staged when it is read to the end, or given up."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from reader
-        finally:
-            staging.remove()
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())

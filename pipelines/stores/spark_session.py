@@ -1,24 +1,17 @@
-"""One Spark session a process, and tables of the lake as its frames.
-
-A cluster needs no Delta jar: which Parquet files a version consists of is read here, Spark reads the files. Nothing
-that runs on executors is Python, so they need none of Tandem's environment.
-"""
+"""One Spark session a process. Nothing that runs on executors is Python: they need none of Tandem's environment."""
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 from pipelines.config import SparkConfig
 from pipelines.errors import ConfigError, FeatureStoreError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-PLAIN_READER_VERSION = 1
 REQUIRED = {
     "spark.sql.session.timeZone": "UTC",
     # Spark's own default is a type that nothing else writes any more.
@@ -81,48 +74,3 @@ def open_session(conf: Mapping[str, str]) -> "SparkSession":
     for name, value in REQUIRED.items():
         session.conf.set(name, value)
     return session
-
-
-def read_files(session: "SparkSession", files: Sequence[str], schema: "pa.Schema") -> "DataFrame":
-    """Return the rows of Parquet files by the columns of `schema`; files that lack one have nulls in it."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    kinds = from_arrow_schema(schema, prefer_timestamp_ntz=True)
-    return session.read.schema(kinds).parquet(*files) if files else session.createDataFrame([], kinds)
-
-
-def read_delta(
-    session: "SparkSession", uri: str, version: int | None, storage_options: Mapping[str, str] | None
-) -> "DataFrame":
-    """Return the rows of a Delta table at a version; None is the newest.
-
-    Raises:
-        FeatureStoreError: a list of its files does not say what its rows are: deletion vectors, renamed columns,
-            partitions.
-    """
-    import pyarrow as pa
-    from deltalake import DeltaTable
-
-    table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}) or None)
-    protocol, partitions = table.protocol(), table.metadata().partition_columns
-    if protocol.min_reader_version != PLAIN_READER_VERSION or partitions:
-        raise FeatureStoreError(
-            f"Delta table {uri} needs reader version {protocol.min_reader_version} "
-            f"({', '.join(protocol.reader_features or []) or 'no named features'}) and is partitioned by {partitions}; "
-            "expected version 1 without partitions, which Spark reads by the list of its files. Write it anew"
-        )
-    return read_files(session, local_names(table.file_uris()), pa.schema(table.schema().to_arrow()))
-
-
-def local_names(uris: Sequence[str]) -> list[str]:
-    """Return file names as Spark opens them: Delta percent-encodes those of local files, too."""
-    return [uri if "://" in uri else unquote(uri) for uri in uris]
-
-
-def columns_of(rows: "DataFrame", schema: "pa.Schema") -> "DataFrame":
-    """Return the columns of `schema`, in its order and types."""
-    from pyspark.sql import functions as fn
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    kinds: Any = from_arrow_schema(schema)
-    return rows.select([fn.col(field.name).cast(field.dataType).alias(field.name) for field in kinds])

@@ -1,5 +1,6 @@
 """A folder that driver and executors share: rows for Spark to read, and rows it wrote, read back batch by batch."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -59,7 +60,8 @@ class Staging:
     def remove(self) -> None:
         """Delete the folder and all in it."""
         filesystem, within = open_filesystem(self._folder, self._options)
-        filesystem.delete_dir(within)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.delete_dir(within)
 
     def uri(self, name: str) -> str:
         """Return where `name` is."""

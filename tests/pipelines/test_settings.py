@@ -90,3 +90,22 @@ def test_a_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_unknown_source_lists_the_known(name: str) -> None:
     with pytest.raises(ConfigError, match="movielens-1m"):
         source_overrides(name)
+
+
+def test_the_engine_has_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config().features.engine == "duckdb"
+    monkeypatch.setenv("TANDEM_ENGINE", "spark")
+    monkeypatch.setenv("TANDEM_FEATURES__SPARK__CONF", "{spark.executor.memory: 8g, spark.executor.cores: 4}")
+    features = load_config().features
+    assert (features.engine, features.spark.master) == ("spark", "local[*]")
+    assert features.spark.conf == {"spark.executor.memory": "8g", "spark.executor.cores": 4}
+    monkeypatch.setenv("TANDEM_ENGINE", "polars")
+    with pytest.raises(ConfigError, match=r"features\.engine"):
+        load_config()
+
+
+def test_a_cluster_needs_a_folder_that_it_shares() -> None:
+    with pytest.raises(ConfigError, match=r"features\.spark: .*expected staging_uri"):
+        load_config(None, {"features.spark.master": "yarn"})
+    shared = {"features.spark.master": "yarn", "features.spark.staging_uri": "s3://bucket/staging"}
+    assert load_config(None, shared).features.spark.master == "yarn"

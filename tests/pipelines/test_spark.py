@@ -92,6 +92,9 @@ def assert_equal_tables(duckdb: Workspace, spark: Workspace, found: tuple[Featur
         assert rows(duckdb.lake, table.lake_table, found[0].versions[name]) == rows(
             spark.lake, table.lake_table, found[1].versions[name]
         ), name
+        # Which engine wrote them shows in their names.
+        written = [spark.lake.files(table.lake_table, found[1].versions[name]), duckdb.lake.files(table.lake_table, 0)]
+        assert ["spark-" in file for files in written for file in files[:1]] == [True, False]
         schema = spark.lake.dataset(table.lake_table, version=found[1].versions[name]).schema
         assert schema.equals(table.schema), name
     assert found[0].num_rows == found[1].num_rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config import SparkConfig
+from pipelines.config import FeatureConfig, SparkConfig
 from pipelines.stores.feature_store import FeatureStore
 from pipelines.stores.spark_session import open_session, session_conf
 from tests.support.feature_data import DATASET, SHORT, Workspace
@@ -13,8 +13,13 @@ SMALL = SparkConfig(
     master="local[2]",
     driver_memory="1g",
     shuffle_partitions=2,
-    # For tables of a few rows, deciding anew after each stage and compiling each query cost most.
-    conf={"spark.sql.adaptive.enabled": False, "spark.sql.codegen.wholeStage": False},
+    # For tables of a few rows it costs most to plan anew after each stage, and to compile queries and Spark itself.
+    conf={
+        "spark.sql.adaptive.enabled": False,
+        "spark.sql.codegen.wholeStage": False,
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    },
 )
 ON_SPARK = SHORT.model_copy(update={"engine": "spark", "spark": SMALL})
 
@@ -38,7 +43,7 @@ def small_session(scratch: Path) -> Iterator[object]:
 class SparkWorkspace(Workspace):
     """A home whose features are computed, joined and read by Spark."""
 
-    config = ON_SPARK
+    config: FeatureConfig = ON_SPARK
 
     @property
     def store(self) -> FeatureStore:
