@@ -66,7 +66,7 @@ class SparkEntityRows:
         if self._table is None:
             staged = self._session.read.parquet(self._staging.uri(STAGED))
             return staged.select(*map(column, names), microseconds(self.timestamp).alias(AT), column(ROW))
-        slim = self._table.select(names).append_column(AT, self._moments())
+        slim = self._table.select(names).append_column(AT, _moments(self._table[self.timestamp]))
         return self._staging.put(
             self._session, KEYS, slim.append_column(ROW, pa.array(np.arange(slim.num_rows), pa.int64()))
         )
@@ -74,7 +74,7 @@ class SparkEntityRows:
     def time_range(self) -> tuple[datetime | None, datetime | None]:
         """Return the earliest and the latest time."""
         if self._table is not None:
-            bounds = pc.min_max(self._moments()).as_py()
+            bounds = pc.min_max(_moments(self._table[self.timestamp])).as_py()
             found = bounds["min"], bounds["max"]
         else:
             from pyspark.sql import functions as fn
@@ -84,14 +84,13 @@ class SparkEntityRows:
         earliest, latest = (None if at is None else _moment(at) for at in found)
         return earliest, latest
 
-    def _moments(self) -> pa.ChunkedArray:
-        """Times in microseconds since 1970; finer ones rounded down, so that no label sees a row from its future."""
-        assert self._table is not None  # noqa: S101 - narrows the type
-        moments = self._table[self.timestamp]
-        if pa.types.is_timestamp(moments.type) and moments.type.unit == "ns":
-            moments = pc.floor_temporal(moments, unit="microsecond")
-        zone = moments.type.tz if pa.types.is_timestamp(moments.type) else None
-        return moments.cast(pa.timestamp("us", tz=zone)).cast(pa.int64())
+
+def _moments(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times in microseconds since 1970; finer ones rounded down, so that no label sees a row from its future."""
+    if pa.types.is_timestamp(times.type) and times.type.unit == "ns":
+        times = pc.floor_temporal(times, unit="microsecond")
+    zone = times.type.tz if pa.types.is_timestamp(times.type) else None
+    return times.cast(pa.timestamp("us", tz=zone)).cast(pa.int64())
 
 
 def _moment(at: int) -> datetime:
