@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 JOINED = "joined"
 
 
-class SparkAsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class SparkAsOfOfflineStoreConfig(FeastConfigBaseModel):
     """Settings of the store in the Feast yaml.
 
     Attributes:
@@ -56,7 +56,7 @@ class SparkAsOfOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     storage_options: dict[StrictStr, StrictStr] = {}
 
 
-class SparkAsOfOfflineStore(OfflineStore):  # type: ignore[misc]
+class SparkAsOfOfflineStore(OfflineStore):
     """Exact point-in-time joins on Spark; which row a label gets is what `AsOfOfflineStore` says."""
 
     supports_filter_by_created_timestamp = True

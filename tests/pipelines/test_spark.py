@@ -106,7 +106,7 @@ def workspaces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Wor
     workspaces = both(tmp_path_factory.mktemp("engines"))
     for workspace in workspaces:
         fill(workspace, awkward_tables())
-        workspace.declare()
+        workspace.store.apply()
     return workspaces
 
 
