@@ -310,7 +310,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         open_session(conf)
 
 
-@pytest.mark.filterwarnings("ignore:The spark (offline store|data source API) is an experimental feature:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:The spark (offline store|data source API) is:RuntimeWarning")
 class TestDifferences:
     """What docs/joins.md says of Feast's own Spark store is so."""
 
