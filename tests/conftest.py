@@ -55,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(group) if (group := scope(item.nodeid)) in LONGEST else len(LONGEST))
 
 
+@pytest.hookimpl(optionalhook=True)  # a run may be without pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run the tests of a file, and those of the one platform, in one process."""
     from xdist.scheduler import LoadScopeScheduling

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from pipelines.errors import TrainingError
+from pipelines.errors import ConfigError, TrainingError
 from pipelines.models.batches import Arrays, Batch
 
 
@@ -37,6 +38,28 @@ def prepare_keras(seed: int) -> None:
     import keras
 
     keras.utils.set_random_seed(seed)
+
+
+def on_device(device: Literal["auto", "cpu", "gpu"]) -> AbstractContextManager[Any]:
+    """Return a context in which Keras computes on a device; `auto` leaves the choice to the backend.
+
+    Raises:
+        ConfigError: the backend sees no such device.
+    """
+    if device == "auto":
+        return nullcontext()
+    import keras
+
+    try:
+        found = keras.distribution.list_devices(device)
+    except RuntimeError:  # how JAX says that there is none
+        found = []
+    if not found:
+        raise ConfigError(
+            f"device {device!r} was asked for; the backend {keras.backend.backend()} sees none. Ask for `auto`"
+        )
+    scope: AbstractContextManager[Any] = keras.device(f"{device}:0")
+    return scope
 
 
 def fit_epochs(

@@ -30,6 +30,9 @@ MODELS: dict[str, str] = {
     "als": "als:Als",
     "bpr": "bpr:Bpr",
     "blend": "blend:Blend",
+    "gru": "gru:GRU",
+    "sasrec": "sasrec:SASRec",
+    "hstu": "hstu:HSTU",
 }
 
 

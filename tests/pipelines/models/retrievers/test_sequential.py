@@ -1,0 +1,19 @@
+from tests.contracts.retriever import RetrieverContract
+
+SMALL = {"dim": 16, "length": 8, "num_blocks": 1, "dropout": 0.0, "batch_size": 16, "epochs": 30, "patience": 30,
+         "learning_rate": 0.03, "warmup_steps": 0, "xla": False}  # fmt: skip
+
+
+class TestGRU(RetrieverContract):
+    name = "gru"
+    settings = SMALL | {"loss": "sampled_softmax", "negatives": "in_batch", "num_negatives": 24}
+
+
+class TestSASRec(RetrieverContract):
+    name = "sasrec"
+    settings = SMALL | {"num_heads": 1}
+
+
+class TestHSTU(RetrieverContract):
+    name = "hstu"
+    settings = SMALL | {"num_heads": 1, "hidden_times": 0.2}
