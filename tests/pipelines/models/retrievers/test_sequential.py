@@ -11,7 +11,14 @@ class TestGRU(RetrieverContract):
 
 class TestSASRec(RetrieverContract):
     name = "sasrec"
-    settings = SMALL | {"num_heads": 1}
+    settings = SMALL | {
+        "num_heads": 1,
+        "loss": "gbce",
+        "num_negatives": 24,
+        "learning_rate": 0.01,
+        "epochs": 60,
+        "patience": 60,
+    }
 
 
 class TestHSTU(RetrieverContract):
