@@ -307,7 +307,8 @@ def test_a_registry_that_is_away_costs_nothing_that_was_done(home: Home) -> None
 
 def test_features_go_offline_and_online(home: Home) -> None:
     snapshot = home.work.snapshot()
-    store = home.work.declare()
+    store = home.work.store
+    store.apply()  # which also makes the online tables
     store.materialize(home.work.compute(snapshot))
     assert store.online_user(GONE)["user_num_events"] == 3
     stores = replace(home.stores, store=home.work.store)

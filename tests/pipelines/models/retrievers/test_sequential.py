@@ -15,9 +15,9 @@ class TestSASRec(RetrieverContract):
         "num_heads": 1,
         "loss": "gbce",
         "num_negatives": 24,
-        "learning_rate": 0.01,
-        "epochs": 60,
-        "patience": 60,
+        "learning_rate": 0.005,
+        "epochs": 120,
+        "patience": 120,
     }
 
 
