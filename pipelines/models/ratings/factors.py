@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipelines.models.ratings.base import Floats, Ints, RatingPredictor, Ratings, require_ratings
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class FactorModel(RatingPredictor):
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
+        arrays = read_learned(folder)
         model.mean, model.lowest, model.highest = (float(value) for value in arrays["scale"])
         model.factors = Factors(arrays["users"], arrays["items"])
         return model

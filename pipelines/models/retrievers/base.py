@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import Section
 from pipelines.errors import TrainingError
+from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Codes, Sequences
 from pipelines.models.training import Fit
@@ -93,11 +94,13 @@ def require_interactions(train: Sequences) -> None:
 class Retriever(ABC):
     """A model that scores all items for a query, from the query's history and user.
 
-    A subclass names its `card` and its frozen `Settings`, and holds arrays only: `save` writes no pickle.
+    A subclass names its `card`, its frozen `Settings`, and in `learned` the attributes that fitting sets: arrays or
+    scipy CSR matrices. One that keeps anything else writes and reads it in `save` and `load`.
     """
 
     card: ClassVar[ModelCard]
     Settings: ClassVar[type[Section]]
+    learned: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[dict[str, dict[str, Any]]] = {}  # name -> settings, such as `quality` for published results
 
     def __init__(self, settings: Any = None) -> None:
@@ -143,11 +146,14 @@ class Retriever(ABC):
             "shows as served"
         )
 
-    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write settings and arrays below `folder`."""
+        """Write settings and what was learned below `folder`, without a pickle."""
+        write_model(folder, self.settings, {name: getattr(self, name) for name in self.learned})
 
     @classmethod
-    @abstractmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; scores are equal to those of the model that was saved."""
+        model, learned = cls(read_settings(folder, cls.Settings)), read_learned(folder)
+        for name in cls.learned:
+            setattr(model, name, learned[name])
+        return model

@@ -9,7 +9,7 @@ from pydantic import Field
 from pipelines.config import Section
 from pipelines.models import metrics
 from pipelines.models.retrievers.base import Fitted, Floats, ModelCard, Retriever, RunOptions, Validation
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.sequences import Sequences
 
 CHOICES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
@@ -87,7 +87,7 @@ class Blend(Retriever):
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         model = cls(read_settings(folder, cls.Settings))
-        model.weights = read_arrays(folder)["weights"]
+        model.weights = read_learned(folder)["weights"]
         model.parts = [type(part).load(folder / f"part_{number}") for number, part in enumerate(model.parts)]
         return model
 

@@ -2,12 +2,11 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
 from pipelines.models.retrievers.layout import Layout
@@ -20,6 +19,8 @@ class FactorRetriever(Retriever):
 
     A query's factors come from its history alone (`fold_in`), so known and unseen users are answered alike.
     """
+
+    learned = ("items", "popularity")
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
@@ -57,15 +58,3 @@ class FactorRetriever(Retriever):
         query = graph.op("Concat", self.fold_in_graph(graph), graph.repeated(np.array([POPULARITY_FLOOR])), axis=1)
         graph.save(folder, query, 1 + self.items.shape[1])
         save_item_vectors(folder, layout, np.hstack([self.items, self.popularity[:, None]]))
-
-    def save(self, folder: Path) -> None:
-        """Write settings, items' factors and popularity."""
-        write_model(folder, self.settings, {"items": self.items, "popularity": self.popularity})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
-        model.items, model.popularity = arrays["items"], arrays["popularity"]
-        return model

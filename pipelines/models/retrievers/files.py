@@ -13,10 +13,21 @@ from pipelines.config import Section
 S = TypeVar("S", bound=Section)
 SETTINGS_FILE = "settings.json"
 ARRAYS_FILE = "arrays.npz"
+_CSR_PARTS = ("data", "indices", "indptr", "shape")
+_POINTERS = "_indptr"
 
 
-def write_model(folder: Path, settings: Section, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write `settings.json` and `arrays.npz` into `folder`, which is made; the arrays must not be of objects."""
+def write_model(folder: Path, settings: Section, learned: Mapping[str, Any]) -> None:
+    """Write `settings.json` and `arrays.npz` into `folder`, which is made.
+
+    Args:
+        folder: of the model.
+        settings: the model's.
+        learned: name -> array, not of objects, or scipy CSR matrix.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, value in learned.items():
+        arrays |= {name: value} if isinstance(value, np.ndarray) else _csr_arrays(name, value)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2))
     with (folder / ARRAYS_FILE).open("wb") as stream:
@@ -28,21 +39,22 @@ def read_settings(folder: Path, kind: type[S]) -> S:
     return kind.model_validate(json.loads((folder / SETTINGS_FILE).read_text()))
 
 
-def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays that `write_model` wrote."""
-    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+def read_learned(folder: Path) -> dict[str, Any]:
+    """Read the arrays and the CSR matrices that `write_model` wrote, by name."""
+    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    matrices = {name.removesuffix(_POINTERS) for name in arrays if name.endswith(_POINTERS)}
+    of_matrices = {f"{name}_{part}" for name in matrices for part in _CSR_PARTS}
+    dense = {name: array for name, array in arrays.items() if name not in of_matrices}
+    return dense | {name: _csr_matrix(name, arrays) for name in matrices}
 
 
-def csr_arrays(name: str, matrix: Any) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a scipy CSR matrix, under names that `csr_matrix` finds them by."""
-    parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": np.array(matrix.shape)}
-    return {f"{name}_{part}": array for part, array in parts.items()}
+def _csr_arrays(name: str, matrix: Any) -> dict[str, NDArray[Any]]:
+    return {f"{name}_{part}": np.asarray(getattr(matrix.tocsr(), part)) for part in _CSR_PARTS}
 
 
-def csr_matrix(name: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """Return the scipy CSR matrix of `csr_arrays`."""
+def _csr_matrix(name: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
     import scipy.sparse as sp
 
-    cells: Any = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-    return sp.csr_matrix(cells, shape=tuple(arrays[f"{name}_shape"]))
+    data, indices, pointers, shape = (arrays[f"{name}_{part}"] for part in _CSR_PARTS)
+    return sp.csr_matrix((data, indices, pointers), shape=tuple(shape))

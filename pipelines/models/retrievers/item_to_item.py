@@ -2,14 +2,13 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from pipelines.config import Section
 from pipelines.models.retrievers.base import Fitted, Floats, Retriever, RunOptions, Validation, require_interactions
-from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
@@ -31,6 +30,8 @@ class ItemToItem(Retriever):
     `history` is `[num_queries, num_items]` with `history_decay ** age` of each interaction; `weights` is
     `[num_items, num_items]`, from history to candidate, a dense array or a scipy CSR matrix.
     """
+
+    learned = ("popularity", "weights")
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
@@ -62,21 +63,6 @@ class ItemToItem(Retriever):
         graph.save(folder, graph.weighted_history(decay, constant=POPULARITY_FLOOR), 1 + layout.num_items)
         vectors = _with_first(self.popularity, self.weights.T)
         save_item_vectors(folder, layout, vectors, unseen=np.zeros(vectors.shape[1], dtype=np.float32))
-
-    def save(self, folder: Path) -> None:
-        """Write settings, matrix and popularity."""
-        dense = isinstance(self.weights, np.ndarray)
-        weights = {"weights": self.weights} if dense else csr_arrays("weights", self.weights)
-        write_model(folder, self.settings, {"popularity": self.popularity} | weights)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
-        model.popularity = arrays["popularity"]
-        model.weights = arrays["weights"] if "weights" in arrays else csr_matrix("weights", arrays)
-        return model
 
 
 def _with_first(column: Floats, matrix: Any) -> Any:

@@ -22,7 +22,7 @@ from pipelines.models.retrievers.base import (
     Validation,
     require_interactions,
 )
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
+from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.renumbering import adapt_history
@@ -154,7 +154,7 @@ class NextItemRetriever(Retriever):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        model, arrays = cls(read_settings(folder, cls.Settings)), read_arrays(folder)
+        model, arrays = cls(read_settings(folder, cls.Settings)), read_learned(folder)
         model.num_items, model.timed = int(arrays["num_items"]), bool(arrays["timed"])
         model.precision = str(arrays["precision"])
         prepare_keras(0)

@@ -1,7 +1,6 @@
 """Popularity: the baseline that every other model has to beat, on a window or decayed, also by segment of users."""
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,6 @@ from pipelines.models.retrievers.base import (
     Validation,
     require_interactions,
 )
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
@@ -53,6 +51,7 @@ class Popularity(Retriever):
         source="counting",
     )
     Settings = PopularitySettings
+    learned = ("shares", "user_segments")
 
     def __init__(self, settings: PopularitySettings | None = None) -> None:
         super().__init__(settings)
@@ -95,18 +94,6 @@ class Popularity(Retriever):
         graph.save(folder, segment, num_segments + 1)
         nothing = np.zeros(num_segments + 1, dtype=np.float32)
         save_item_vectors(folder, layout, np.ascontiguousarray(self.shares.T), unseen=nothing)
-
-    def save(self, folder: Path) -> None:
-        """Write settings, shares and the segments of known users."""
-        write_model(folder, self.settings, {"shares": self.shares, "user_segments": self.user_segments})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
-        model.shares, model.user_segments = arrays["shares"], arrays["user_segments"]
-        return model
 
     def _weights(self, times: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
         """Return how much each interaction counts; None, which counts each once, where times are not known."""

@@ -1,7 +1,6 @@
 """A random order of the items for each user: the floor of every comparison."""
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +15,6 @@ from pipelines.models.retrievers.base import (
     Validation,
     require_interactions,
 )
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
@@ -40,6 +38,7 @@ class RandomOrder(Retriever):
         source="drawing",
     )
     Settings = RandomOrderSettings
+    learned = ("users", "items")
 
     def __init__(self, settings: RandomOrderSettings | None = None) -> None:
         super().__init__(settings)
@@ -66,15 +65,3 @@ class RandomOrder(Retriever):
         strangers_first = np.roll(self.users, 1, axis=0)
         graph.save(folder, graph.lookup(strangers_first, graph.user), self.settings.embedding_dim)
         save_item_vectors(folder, layout, self.items)
-
-    def save(self, folder: Path) -> None:
-        """Write settings and vectors."""
-        write_model(folder, self.settings, {"users": self.users, "items": self.items})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
-        model.users, model.items = arrays["users"], arrays["items"]
-        return model

@@ -1,7 +1,6 @@
 """Recent history: what a user did last comes first, popular items after; hard to beat where people repeat."""
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +15,6 @@ from pipelines.models.retrievers.base import (
     Validation,
     require_interactions,
 )
-from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
@@ -43,6 +41,7 @@ class RecentHistory(Retriever):
         source="counting",
     )
     Settings = RecentHistorySettings
+    learned = ("popularity",)
 
     def __init__(self, settings: RecentHistorySettings | None = None) -> None:
         super().__init__(settings)
@@ -70,14 +69,3 @@ class RecentHistory(Retriever):
         graph.save(folder, query, 1 + layout.num_items)
         themselves = sp.identity(layout.num_items, dtype=np.float32)
         save_item_vectors(folder, layout, sp.hstack([sp.csr_matrix(self.popularity[:, None]), themselves]))
-
-    def save(self, folder: Path) -> None:
-        """Write settings and popularity."""
-        write_model(folder, self.settings, {"popularity": self.popularity})
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        model.popularity = read_arrays(folder)["popularity"]
-        return model

@@ -1,7 +1,7 @@
 """User neighbours: what people with a similar history used."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,6 @@ from pipelines.models.retrievers.base import (
     Validation,
     require_interactions,
 )
-from pipelines.models.retrievers.files import csr_arrays, csr_matrix, read_arrays, read_settings, write_model
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
 from pipelines.models.retrievers.layout import Layout
@@ -54,6 +53,7 @@ class UserNeighbours(Retriever):
         source="Herlocker and others, An algorithmic framework for collaborative filtering, SIGIR 1999",
     )
     Settings = UserNeighbourSettings
+    learned = ("popularity", "histories", "compared")
 
     def __init__(self, settings: UserNeighbourSettings | None = None) -> None:
         super().__init__(settings)
@@ -125,17 +125,3 @@ class UserNeighbours(Retriever):
                 f"{num_bytes / 1e9:.1f} GB where it answers; expected at most {MAX_GRAPH_BYTES / 1e9:.1f}. Train "
                 "item_neighbours, or lower split.max_train_rows"
             )
-
-    def save(self, folder: Path) -> None:
-        """Write settings and histories."""
-        sparse = csr_arrays("histories", self.histories) | csr_arrays("compared", self.compared)
-        write_model(folder, self.settings, {"popularity": self.popularity} | sparse)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        model = cls(read_settings(folder, cls.Settings))
-        arrays = read_arrays(folder)
-        model.popularity = arrays["popularity"]
-        model.histories, model.compared = csr_matrix("histories", arrays), csr_matrix("compared", arrays)
-        return model
