@@ -53,15 +53,6 @@ def test_the_page_names_the_model_and_every_baseline(evaluation):
         assert f"beat {name} on" in page or f"beats {name} on" in page
 
 
-def test_a_model_that_loses_is_told_so():
-    values = {"retrieval": 0.2, "ease": 0.3, "popularity": 0.1}
-    note = module._retrieval_note("sasrec", values, ["popularity", "ease"])
-    assert note == (
-        "Retrieval by sasrec reaches 0.2000 and loses to ease (0.3000): tune it, or train the simpler model."
-    )
-    assert "above all 1 baselines" in module._retrieval_note("sasrec", values, ["popularity"])
-
-
 def test_slices_cover_users_and_items(evaluation):
     slices = report(evaluation)["slices"]
     assert set(slices) == {"new users", "existing users", "new items", "head items", "tail items"}
