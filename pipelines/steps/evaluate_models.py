@@ -32,8 +32,8 @@ from pipelines.models.candidates import Rows
 from pipelines.models.evaluation_page import REPORT, write_evaluation
 from pipelines.models.holdout import Holdout, Measured, measure
 from pipelines.models.interactions import codes
-from pipelines.models.metrics import bootstrap_interval
 from pipelines.models.retrievers.catalogue import TWO_TOWER
+from pipelines.models.significance import bootstrap_interval
 from pipelines.release.manifest import read_manifest
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry
@@ -129,7 +129,7 @@ class _Evaluator:
     seed: int
 
     def run(self, folder: Path, pairs: Mapping[str, tuple[ModelVersion, ModelVersion]]) -> None:
-        """Write report.json, report.html and plots into `folder`."""
+        """Write report.json, per_user.parquet, report.html and plots into `folder`."""
         cut = self.training_set.test_start
         holdout = self._holdout(cut, "test")
         if not len(holdout.users):
@@ -149,7 +149,8 @@ class _Evaluator:
         if oracle is not None:
             tops["oracle"] = oracle
         measured = {name: measure(holdout, top, self.config.ks) for name, top in tops.items()}
-        write_evaluation(folder, self._report(holdout, measured, window, pairs), measured, holdout, self.config)
+        report = self._report(holdout, measured, window, pairs)
+        write_evaluation(folder, report, measured, holdout, self.config, seed=self.seed)
 
     @property
     def _top_k(self) -> int:
