@@ -232,6 +232,18 @@ class Evaluation(Ref):
     metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
 
 
+class ModelComparison(Ref):
+    """Models that were evaluated on one holdout, side by side."""
+
+    dataset: str
+    holdout: str = Field(description="digest of users, items, what was seen and what is relevant: equal for all")
+    metric: str
+    reference: str = Field(description="what every other is held against")
+    values: dict[str, float] = Field(description="line -> the metric")
+    uri: str = Field(description="folder with report.json, report.html and plots")
+    run_id: str = Field(description="the comparison's own run in MLflow")
+
+
 class Removed(Ref):
     """What was removed of a user from one place."""
 

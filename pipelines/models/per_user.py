@@ -48,7 +48,7 @@ def holdout_digest(holdout: Holdout) -> str:
     """Return a digest of users, items, what was seen and what is relevant: equal ones ask the same question."""
     digest = hashlib.sha256()
     for ids in (holdout.users, holdout.items["item_id"].combine_chunks()):
-        digest.update(pa.record_batch({"id": ids}).serialize())
+        digest.update(pa.record_batch({"id": ids}).serialize().to_pybytes())
     for mask in (holdout.seen, holdout.relevant):
-        digest.update(np.packbits(mask))
+        digest.update(np.packbits(mask).tobytes())
     return digest.hexdigest()

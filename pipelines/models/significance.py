@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[Any]
 LEVEL = 0.95
 NUM_RESAMPLES = 2_000
 NUM_SWAPS = 10_000
