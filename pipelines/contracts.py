@@ -230,6 +230,10 @@ class Evaluation(Ref):
     ranking: ModelVersion
     uri: str = Field(description="folder with report.json, report.html and plots")
     metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
+    differences: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict,
+        description="metric -> system -> how far the recommender is above it: models.significance.Difference",
+    )
 
 
 class ModelComparison(Ref):
@@ -345,6 +349,9 @@ class Release(Ref):
     index: IndexManifest
     snapshot: Snapshot
     metrics: dict[str, float]
+    differences: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict, description="metric -> system -> how far this release is above it on the same users"
+    )
 
 
 class Comparison(Ref):

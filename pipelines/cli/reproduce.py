@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +88,12 @@ def _print(result: Json) -> None:
 
 def _print_users(result: Json) -> None:
     """Print how sure the figures are: intervals over users, and the best model beside each other."""
+    from pipelines.models.paired_table import span
     from pipelines.platform.screens import print_table
 
     metrics, best = result["metrics"], result["best"]
     rows = [
-        (one["name"], *(_interval(one["intervals"][metric]) for metric in metrics), *_beside(result, one["name"]))
+        (one["name"], *(span(*one["intervals"][metric]) for metric in metrics), *_beside(result, one["name"]))
         for one in result["results"]
         if one["intervals"]
     ]
@@ -103,15 +103,12 @@ def _print_users(result: Json) -> None:
 
 
 def _beside(result: Json, name: str) -> tuple[str, str]:
+    from pipelines.models.paired_table import p_text, span
+
     if name == result["best"]:
         return "best", ""
     one = result["differences"][result["metrics"][0]][name]
-    p_value = "< .001" if one["p_holm"] < 0.001 else f"{one['p_holm']:.3f}"
-    return f"{one['difference']:+.4f} ({_interval((one['low'], one['high']))})", p_value
-
-
-def _interval(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.4f} to {ends[1]:.4f}"
+    return f"{one['difference']:+.4f} ({span(one['low'], one['high'])})", p_text(one["p_holm"])
 
 
 def _title(result: Json) -> str:

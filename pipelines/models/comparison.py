@@ -36,7 +36,7 @@ class Contestant:
 
 
 def compare(contestants: Sequence[Contestant], *, metric: str, reference: str | None, seed: int) -> dict[str, Any]:
-    """Return the comparison as JSON: values, intervals, and how far the reference is above each other.
+    """Return the comparison as JSON, the best first: values, intervals, how far the reference is above each other.
 
     Args:
         contestants: measured on the same users.
@@ -53,6 +53,7 @@ def compare(contestants: Sequence[Contestant], *, metric: str, reference: str | 
                 f"{one.name} was not measured by {metric!r}; measured are {', '.join(one.per_user)}. Choose one of "
                 "them with --metric"
             )
+    contestants = sorted(contestants, key=lambda one: -one.figures[metric])
     values = {one.name: one.figures[metric] for one in contestants}
     reference = reference or max(values, key=values.__getitem__)
     if reference not in values:

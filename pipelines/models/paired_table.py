@@ -25,10 +25,10 @@ def paired_table(
         intervals: system -> its 95 % interval.
         differences: system -> how far the reference is above it, see `significance.compare_with`.
     """
-    rows = [["system", "value", "95 %", f"{reference} above it by", "95 %", "p", "verdict"]]
+    rows = [["system", "value (95 %)", f"{reference} above it by (95 %)", "p", f"{reference} is"]]
     for name, value in values.items():
-        own = [name, f"{value:.4f}", span(*intervals[name])]
-        rows.append([*own, *_beside(differences[name], reference)] if name in differences else [*own, "", "", "", ""])
+        beside = _beside(differences[name]) if name in differences else ["", "", ""]
+        rows.append([name, f"{value:.4f} ({span(*intervals[name])})", *beside])
     return rows
 
 
@@ -37,8 +37,12 @@ def span(low: float, high: float) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
-def _beside(difference: Mapping[str, float], reference: str) -> list[str]:
-    winner = f"{reference} better" if difference["difference"] > 0 else f"{reference} worse"
-    verdict = winner if is_shown(difference) else "no difference shown"
-    p_value = "< .001" if difference["p_holm"] < 0.001 else f"{difference['p_holm']:.3f}"
-    return [f"{difference['difference']:+.4f}", span(difference["low"], difference["high"]), p_value, verdict]
+def p_text(p_value: float) -> str:
+    """Return a p-value as a person reads it."""
+    return "< .001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _beside(difference: Mapping[str, float]) -> list[str]:
+    above = f"{difference['difference']:+.4f} ({span(difference['low'], difference['high'])})"
+    verdict = ("better" if difference["difference"] > 0 else "worse") if is_shown(difference) else "not told apart"
+    return [above, p_text(difference["p_holm"]), verdict]

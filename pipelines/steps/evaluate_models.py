@@ -96,7 +96,12 @@ def evaluate_models(
         registry.log_metrics(model, {f"test_{name}": value for name, value in report["metrics"][system].items()})
         registry.log_artifacts(model, {folder: "evaluation"})
     return Evaluation(
-        training_set=training_set, retrieval=retrieval, ranking=ranking, uri=uri, metrics=report["metrics"]
+        training_set=training_set,
+        retrieval=retrieval,
+        ranking=ranking,
+        uri=uri,
+        metrics=report["metrics"],
+        differences={report["interval_metric"]: report["differences"][RECOMMENDER]},
     )
 
 

@@ -43,7 +43,7 @@ def test_the_table_has_a_verdict_for_each_system_but_the_reference():
     intervals = {"ours": (0.1, 0.3), "ease": (0.05, 0.15), "gru": (0.1, 0.3)}
     values = {"ours": 0.2, "ease": 0.1, "gru": 0.19}
     head, ours, ease, gru = paired_table("ours", values, intervals, {"ease": BETTER, "gru": LEVEL})
-    assert head[3] == "ours above it by"
-    assert ours == ["ours", "0.2000", "0.1000 to 0.3000", "", "", "", ""]
-    assert ease[3:] == ["+0.1000", "0.0500 to 0.1500", "0.002", "ours better"]
-    assert gru[-2:] == ["0.600", "no difference shown"]
+    assert head[2] == "ours above it by (95 %)"
+    assert ours == ["ours", "0.2000 (0.1000 to 0.3000)", "", "", ""]
+    assert ease[2:] == ["+0.1000 (0.0500 to 0.1500)", "0.002", "better"]
+    assert gru[3:] == ["0.600", "not told apart"]

@@ -85,6 +85,7 @@ def test_the_interval_holds_the_figure(evaluation):
 
 def test_each_system_has_its_paired_difference(evaluation):
     differences = report(evaluation)["differences"]
+    assert evaluation.differences == {"ndcg_at_10": differences["recommender"]}
     assert set(differences["recommender"]) == set(evaluation.metrics) - {"recommender"}
     assert set(differences["retrieval"]) == {"popularity", *CONFIG.baselines}
     for system, one in differences["recommender"].items():
@@ -165,3 +166,18 @@ def test_a_window_without_anything_new_is_refused(world, tmp_path):
     repeated = world.training_set.model_copy(update={"uri": str(tmp_path / "set"), "fingerprint": "repeated"})
     with pytest.raises(TrainingError, match="used an item they had not used before"):
         evaluate(world, training_set=repeated)
+
+
+def test_what_an_evaluation_keeps_is_what_a_comparison_reads(world, evaluation, tmp_path):
+    from pipelines.steps.compare_models import compare_models
+    from tests.support.memory_runs import MemoryRuns
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "evaluation").symlink_to(evaluation.uri)
+    runs = MemoryRuns(dict.fromkeys((world.retrieval.run_id, world.ranking.run_id), kept))
+    stores = {"registry": world.registry, "runs": runs, "artifacts": type(world.artifacts)(tmp_path / "runs")}
+    found = compare_models([], dataset="tiny", metric="ndcg_at_10", reference=None, seed=SEED, **stores)
+    assert found.values["retrieval/1 two_tower"] == evaluation.metrics["retrieval"]["ndcg_at_10"]
+    assert found.values["ranking/1 on two_tower"] == evaluation.metrics["recommender"]["ndcg_at_10"]
+    assert {"popularity", *CONFIG.baselines} < set(found.values)
