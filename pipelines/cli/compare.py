@@ -19,8 +19,8 @@ def add(commands: Any) -> None:
         "names",
         nargs="*",
         metavar="VERSION|RUN",
-        help="such as retrieval/3, ranking/2, recommender/1, 3 for retrieval/3, or a run id; default: the newest "
-        "versions of the holdout that was evaluated last",
+        help="such as retrieval/3, ranking/2, recommender/1, 3 for retrieval/3, or a run id; default: all that were "
+        "evaluated on the same holdout as the newest version",
     )
     command.add_argument("--reference", metavar="NAME", help="what all are held against: one of them or a baseline")
     command.add_argument("--metric", help="what decides; default: evaluation.metric")

@@ -142,7 +142,7 @@ def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: J
 def compare_models(
     config: str, names: list[str] | None = None, metric: str | None = None, reference: str | None = None
 ) -> Json:
-    """Put evaluated models side by side, by default all of the newest holdout; returns a ModelComparison."""
+    """Put evaluated models side by side, by default all of the newest one's holdout; returns a ModelComparison."""
     from pipelines.steps.compare_models import compare_models as step
     from pipelines.stores.runs import MlflowRuns
 

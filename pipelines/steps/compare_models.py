@@ -60,7 +60,7 @@ def compare_models(
     give the page that is there already.
 
     Args:
-        names: versions or run ids; none takes the newest versions of the holdout that was evaluated last.
+        names: versions or run ids; none takes those that were evaluated on the same holdout as the newest version.
         dataset: namespace of the versions.
         metric: decides.
         reference: a name, or a baseline, that all are held against; None takes the best.
