@@ -230,6 +230,22 @@ class Evaluation(Ref):
     ranking: ModelVersion
     uri: str = Field(description="folder with report.json, report.html and plots")
     metrics: dict[str, dict[str, float]] = Field(description="system -> metric -> value, such as ndcg_at_10")
+    differences: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict,
+        description="metric -> system -> how far the recommender is above it: models.significance.Difference",
+    )
+
+
+class ModelComparison(Ref):
+    """Models that were evaluated on one holdout, side by side."""
+
+    dataset: str
+    holdout: str = Field(description="digest of users, items, what was seen and what is relevant: equal for all")
+    metric: str
+    reference: str = Field(description="what every other is held against")
+    values: dict[str, float] = Field(description="line -> the metric")
+    uri: str = Field(description="folder with report.json, report.html and plots")
+    run_id: str = Field(description="the comparison's own run in MLflow")
 
 
 class Removed(Ref):
@@ -333,6 +349,9 @@ class Release(Ref):
     index: IndexManifest
     snapshot: Snapshot
     metrics: dict[str, float]
+    differences: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict, description="metric -> system -> how far this release is above it on the same users"
+    )
 
 
 class Comparison(Ref):

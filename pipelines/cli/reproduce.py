@@ -82,6 +82,33 @@ def _print(result: Json) -> None:
     ]
     goal = [("goal", *(_number(result["goal"].get(metric)) for metric in metrics), "")] if result["goal"] else []
     print_table(("model", *metrics, "goal met or source"), [*ours, *goal, *theirs], title=_title(result))
+    if result["best"]:
+        _print_users(result)
+
+
+def _print_users(result: Json) -> None:
+    """Print how sure the figures are: intervals over users, and the best model beside each other."""
+    from pipelines.models.paired_table import span
+    from pipelines.platform.screens import print_table
+
+    metrics, best = result["metrics"], result["best"]
+    rows = [
+        (one["name"], *(span(*one["intervals"][metric]) for metric in metrics), *_beside(result, one["name"]))
+        for one in result["results"]
+        if one["intervals"]
+    ]
+    columns = (*(f"{metric}, 95 %" for metric in metrics), f"best above by, {metrics[0]}", "p")
+    about = f"over users; {best} beside each on the same users, p by swapping the two (Holm)"
+    print_table(("model", *columns), rows, title=about)
+
+
+def _beside(result: Json, name: str) -> tuple[str, str]:
+    from pipelines.models.paired_table import p_text, span
+
+    if name == result["best"]:
+        return "best", ""
+    one = result["differences"][result["metrics"][0]][name]
+    return f"{one['difference']:+.4f} ({span(one['low'], one['high'])})", p_text(one["p_holm"])
 
 
 def _title(result: Json) -> str:

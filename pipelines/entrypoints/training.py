@@ -137,3 +137,23 @@ def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: J
     refs = (TrainingSet(**training_set), ModelVersion(**retrieval), ModelVersion(**ranking))
     stores: Json = {"feature_store": open_feature_store(c), "lake": open_lake(c), **open_model_stores(c)}
     return as_json(step(*refs, config=c.evaluation, source=c.source, seed=c.seed, **stores))
+
+
+def compare_models(
+    config: str, names: list[str] | None = None, metric: str | None = None, reference: str | None = None
+) -> Json:
+    """Put evaluated models side by side, by default all of the newest one's holdout; returns a ModelComparison."""
+    from pipelines.steps.compare_models import compare_models as step
+    from pipelines.stores.runs import MlflowRuns
+
+    c = read_config(config)
+    stores: Json = {"runs": MlflowRuns(c.mlflow_uri), **open_model_stores(c)}
+    chosen: Json = {"metric": metric or c.evaluation.metric, "reference": reference, "seed": c.seed}
+    return as_json(step(names or [], dataset=c.dataset, **chosen, **stores))
+
+
+def run_address(config: str, run_id: str) -> str:
+    """Return the address of a run's page in MLflow."""
+    from pipelines.stores.runs import MlflowRuns
+
+    return MlflowRuns(read_config(config).mlflow_uri).address(run_id)

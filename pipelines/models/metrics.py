@@ -124,16 +124,6 @@ def head_items(popularity: Floats) -> Mask:
     return head & (popularity > 0)
 
 
-def bootstrap_interval(values: Floats, *, seed: int, num_samples: int = 1_000) -> tuple[float, float]:
-    """Return the 95 % interval of the mean over users, by resampling users."""
-    if len(values) == 0:
-        return (0.0, 0.0)
-    rng = np.random.default_rng(seed)
-    means = [rng.choice(values, len(values)).mean() for _ in range(num_samples)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return (float(low), float(high))
-
-
 def _sort_keys(scores: Floats, relevant: Mask, excluded: Mask | None) -> NDArray[np.int64]:
     """Return distinct integers that order as (score, irrelevant first, smaller column first); -1 where excluded."""
     bits = np.ascontiguousarray(scores, dtype=np.float32)

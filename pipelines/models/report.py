@@ -6,12 +6,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+Texts = Sequence[Sequence[str]]
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
 th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd}th:first-child,td:first-child{text-align:left}
 .best{font-weight:600}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dt{color:#666}dd{margin:0}
-img{max-width:100%}.note{color:#666}
+td{white-space:nowrap}img{max-width:100%}.note{color:#666}
 """
 
 
@@ -20,7 +22,7 @@ def write_report(
     *,
     title: str,
     facts: Mapping[str, Any],
-    tables: Mapping[str, Mapping[str, Mapping[str, float]]],
+    tables: Mapping[str, Mapping[str, Mapping[str, float]] | Texts],
     notes: Sequence[str],
     plots: Sequence[Path],
 ) -> None:
@@ -30,12 +32,13 @@ def write_report(
         file: HTML file to write.
         title: headline.
         facts: what was measured on what: name -> value.
-        tables: heading -> system -> metric -> value.
+        tables: heading -> system -> metric -> value, or rows of text, of which the first names the columns.
         notes: sentences on how to read it.
         plots: PNG files, put into the page.
     """
     body = [f"<h1>{escape(title)}</h1>", _facts(facts)]
-    body += [f"<h2>{escape(heading)}</h2>{_table(rows)}" for heading, rows in tables.items()]
+    for heading, rows in tables.items():
+        body.append(f"<h2>{escape(heading)}</h2>{_table(rows) if isinstance(rows, Mapping) else _texts(rows)}")
     body += [f'<p class="note">{escape(note)}</p>' for note in notes]
     body += [_image(plot) for plot in plots]
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
@@ -55,6 +58,16 @@ def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
         cells = "".join(_cell(values.get(name), best[name]) for name in columns)
         lines.append(f"<tr><td>{escape(system)}</td>{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
+
+
+def _texts(rows: Texts) -> str:
+    head, *lines = rows
+    body = "".join(f"<tr>{_tagged(line, 'td')}</tr>" for line in lines)
+    return f"<table><tr>{_tagged(head, 'th')}</tr>{body}</table>"
+
+
+def _tagged(row: Sequence[str], tag: str) -> str:
+    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
 
 
 def _cell(value: float | None, best: float) -> str:

@@ -81,7 +81,7 @@ class Protocol:
         split: folder of published files and seed -> the parts; most splits are the same for every seed.
         inputs: what a model is told of a query, in words.
         removed: what is left out of the ranking, in words.
-        measure: contender, parts, part and seed -> every metric.
+        measure: contender, parts, part and seed -> every metric, as `Measures` where users can be told apart.
         metrics: the metrics reported, the first one decides.
         published: figures of others, the best first.
         goal: metric -> what we want to reach.
@@ -93,7 +93,7 @@ class Protocol:
     split: Callable[[Path, int], Parts]
     inputs: str
     removed: str
-    measure: Callable[[Contender, Parts, Part, int], dict[str, float]]
+    measure: Callable[[Contender, Parts, Part, int], Mapping[str, float]]
     metrics: tuple[str, ...]
     published: tuple[Published, ...]
     goal: Mapping[str, float]

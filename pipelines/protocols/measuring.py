@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from pipelines.models import metrics
 from pipelines.models.retrievers.base import Retriever, RunOptions, Validation
 from pipelines.models.retrievers.catalogue import retriever_class
+from pipelines.models.significance import PerUser
 from pipelines.protocols.base import Contender, Part, Parts
+from pipelines.protocols.measures import Measures
 from pipelines.protocols.splits import RankingTask
 
 QUERIES_AT_ONCE = 512
@@ -16,7 +18,7 @@ VALIDATION_ROWS = 10_000
 KS = (5, 10, 20, 50, 100)
 
 
-def contest_ranking(contender: Contender, parts: Parts, part: Part, seed: int) -> dict[str, float]:
+def contest_ranking(contender: Contender, parts: Parts, part: Part, seed: int) -> Measures:
     """Fit a contender and return its metrics on a part."""
     task: RankingTask = getattr(parts, part)
     kind = retriever_class(contender.model)
@@ -30,7 +32,7 @@ def contest_ranking(contender: Contender, parts: Parts, part: Part, seed: int) -
     return measure_ranking(model, task, KS)
 
 
-def measure_ranking(model: Retriever, task: RankingTask, ks: tuple[int, ...]) -> dict[str, float]:
+def measure_ranking(model: Retriever, task: RankingTask, ks: tuple[int, ...]) -> Measures:
     """Return the means over queries of each accuracy metric, and `hits_at_k`, the share of all relevant items found."""
     hits, num_relevant = [], task.relevant.lengths
     for rows in _chunks(len(task.queries)):
@@ -39,8 +41,10 @@ def measure_ranking(model: Retriever, task: RankingTask, ks: tuple[int, ...]) ->
         top = metrics.worst_case_top(model.score(queries), relevant, max(ks), excluded=excluded)
         hits.append(metrics.hits(top, relevant))
     hit = np.concatenate(hits)
-    means = {name: float(values.mean()) for name, values in metrics.accuracy(hit, num_relevant, ks).items()}
-    return means | {f"hits_at_{k}": float(hit[:, :k].sum() / num_relevant.sum()) for k in ks}
+    of_queries = metrics.accuracy(hit, num_relevant, ks)
+    sums = {name: PerUser.grouped(task.askers, values, np.ones(len(hit))) for name, values in of_queries.items()}
+    found = {k: hit[:, :k].sum(axis=1) for k in ks}
+    return Measures(sums | {f"hits_at_{k}": PerUser.grouped(task.askers, found[k], num_relevant) for k in ks})
 
 
 def as_validation(task: RankingTask, *, limit: int, seed: int) -> Validation:

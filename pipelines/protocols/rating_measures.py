@@ -4,25 +4,33 @@ import numpy as np
 
 from pipelines.models.ratings.base import Floats, Ratings
 from pipelines.models.ratings.catalogue import rating_model
+from pipelines.models.significance import PerUser
 from pipelines.protocols.base import Contender, Part, Parts
+from pipelines.protocols.measures import Measures
 from pipelines.protocols.rating_splits import RatingTask
 
 LIST_LENGTH = 5
 
 
-def contest_rating(contender: Contender, parts: Parts, part: Part, seed: int) -> dict[str, float]:
+def contest_rating(contender: Contender, parts: Parts, part: Part, seed: int) -> Measures:
     """Fit a contender and return the root of its mean squared error on a part."""
     task: RatingTask = getattr(parts, part)
     errors = _predicted(contender, task.train, task.test, seed) - task.test.values
-    return {"rmse": float(np.sqrt(np.mean(errors**2))), "mae": float(np.mean(np.abs(errors)))}
+    users, ones = task.test.users, np.ones(len(errors))
+    return Measures(
+        {
+            "rmse": PerUser.grouped(users, errors**2, ones, root=True),
+            "mae": PerUser.grouped(users, np.abs(errors), ones),
+        }
+    )
 
 
-def contest_lists(contender: Contender, parts: Parts, part: Part, seed: int) -> dict[str, float]:
+def contest_lists(contender: Contender, parts: Parts, part: Part, seed: int) -> Measures:
     """Fit a contender and return its nDCG on one list of five films a user, drawn with the seed."""
     task: RatingTask = getattr(parts, part)
     lists = draw_lists(task.test, LIST_LENGTH, seed=seed)
     scores = _predicted(contender, task.train, task.test.take(lists.ravel()), seed).reshape(lists.shape)
-    return {"ndcg_at_5": float(list_ndcg(task.test.values[lists], scores).mean())}
+    return Measures({"ndcg_at_5": PerUser.of(list_ndcg(task.test.values[lists], scores))})
 
 
 def draw_lists(ratings: Ratings, length: int, *, seed: int) -> np.ndarray:

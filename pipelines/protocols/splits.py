@@ -23,12 +23,14 @@ class RankingTask:
         queries: what is known of each query.
         relevant: the items that each query should find, a row a query; only its items count.
         remove_seen: whether items of the query are left out of the ranking.
+        askers: code of the user behind each query, `[num_queries]`; None where each is another user's.
     """
 
     train: Sequences
     queries: Sequences
     relevant: Sequences
     remove_seen: bool = True
+    askers: NDArray[np.int64] | None = None
 
 
 def leave_one_out(rows: Sequences) -> RankingTask:
@@ -51,7 +53,7 @@ def global_time(rows: Sequences, quantile: float, *, successive: bool = False) -
     train = rows.keep(~after)
     asked = np.flatnonzero(after & ((rows.ages == 0) | successive))
     queries = _before(rows, asked, known=train.lengths > 0)
-    return RankingTask(train, queries, _single(rows.items[asked], rows.num_items))
+    return RankingTask(train, queries, _single(rows.items[asked], rows.num_items), askers=rows.rows[asked])
 
 
 def five_core_items(events: Events) -> Events:

@@ -63,6 +63,7 @@ def assemble_release(
         index=index,
         snapshot=snapshot,
         metrics=_flat_metrics(evaluation, index),
+        differences=evaluation.differences,
     )
 
 

@@ -3,6 +3,7 @@
 from pipelines.config import PromotionConfig
 from pipelines.contracts import CHAMPION, RECOMMENDER, Comparison, ModelVersion, Release
 from pipelines.errors import PromotionError
+from pipelines.models.significance import is_shown
 from pipelines.stores.base import ModelRegistry
 
 POPULARITY = "popularity"
@@ -13,7 +14,8 @@ def compare_release(release: Release, *, config: PromotionConfig, registry: Mode
 
     A release must beat popularity by `config.min_lift_over_popularity`, and may lose at most
     `config.max_regression` (relative) against a champion of the same data set. Figures of different data sets
-    do not compare, so against a champion of another one popularity alone decides.
+    do not compare, so against a champion of another one popularity alone decides. Where the champion was evaluated
+    on the same users, the reason also says whether the difference could be chance; that decides nothing.
 
     Args:
         release: the candidate.
@@ -80,4 +82,17 @@ def _against_champion(
         return True, f"champion {champion.version} was not measured by {config.metric}: not compared with it"
     needed = best * (1 - config.max_regression)
     verdict = "accepted" if value >= needed else "refused"
-    return value >= needed, f"champion {champion.version} has {best:.4f} (at least {needed:.4f} needed): {verdict}"
+    figures = f"champion {champion.version} has {best:.4f} (at least {needed:.4f} needed): {verdict}"
+    return value >= needed, figures + _on_the_same_users(release, config.metric)
+
+
+def _on_the_same_users(release: Release, metric: str) -> str:
+    """Say whether the difference that decided could be chance; empty where the champion was not measured beside."""
+    found = release.differences.get(metric, {}).get(CHAMPION)
+    if found is None:
+        return ""
+    told = "is" if is_shown(found) else "is not"
+    return (
+        f"; on the same {found['num_users']:.0f} users the difference is {found['difference']:+.4f} (95 % "
+        f"{found['low']:+.4f} to {found['high']:+.4f}), which {told} told from chance"
+    )

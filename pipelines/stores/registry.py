@@ -11,8 +11,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipelines.contracts import ModelVersion
 from pipelines.errors import IntegrityError, RegistryError
 from pipelines.stores.artifacts import check_folder, folder_digest
 from pipelines.stores.base import RunRecord
+from pipelines.stores.mlflow_errors import explained
 from pipelines.stores.revision import code_revision
 
 KEY_TAG = "tandem.key"
@@ -255,18 +256,8 @@ class MlflowRegistry:
             metrics=self._client.get_run(version.run_id).data.metrics,
         )
 
-    @contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
-        """Turn what MLflow and its HTTP client raise into one RegistryError that names the server."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            yield
-        except (MlflowException, OSError) as error:  # requests' errors are OSErrors
-            reason = str(error).splitlines()[0]
-            raise RegistryError(
-                f"could not {doing} at {self._uri}: {reason}. Check that MLflow answers there: `tandem status`"
-            ) from error
+    def _explained(self, doing: str) -> AbstractContextManager[None]:
+        return explained(doing, self._uri)
 
 
 def _is_absent(error: Any) -> bool:

@@ -1,14 +1,19 @@
 """`tandem reproduce` on a made-up file of the published layout."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.cli.main import main
-from pipelines.protocols.base import Protocol, reaches
+from pipelines.models.significance import PerUser
+from pipelines.protocols.base import Contender, Parts, Protocol, reaches
 from pipelines.protocols.catalogue import PROTOCOLS
+from pipelines.protocols.measures import Measures
+from pipelines.protocols.reproduction import reproduce
 
 NAME = "ml-1m-leave-one-out"
 
@@ -39,6 +44,50 @@ def test_a_protocol_prints_ours_beside_the_published(data: Path, capsys: pytest.
     assert (transitions["num_seeds"], chance["num_seeds"]) == (1, 2)
     assert chance["mean"]["ndcg_at_10"] < 0.9
     assert chance["each"][0]["ndcg_at_10"] != chance["each"][1]["ndcg_at_10"]  # another seed, another order
+
+
+def test_every_line_has_its_interval_and_the_best_is_paired_with_each(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--model", "random", "--model", "transitions", "--model", "popularity", "--seeds", "2"]
+    assert main(["reproduce", NAME, "--data", str(data), *asked, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for line in result["results"]:
+        for metric in ("hit_rate_at_10", "ndcg_at_10"):
+            low, high = line["intervals"][metric]
+            assert low <= line["mean"][metric] <= high
+    means = {line["name"]: line["mean"]["ndcg_at_10"] for line in result["results"]}
+    assert result["best"] == "transitions"
+    paired = result["differences"]["ndcg_at_10"]
+    assert set(paired) == {"random", "popularity"}
+    # Two seeds of 40 users are 40 users, each with the mean of both.
+    assert paired["random"]["num_users"] == 40
+    assert paired["random"]["difference"] == pytest.approx(means["transitions"] - means["random"])
+    assert paired["random"]["low"] > 0
+    assert paired["random"]["p_value"] < 0.001
+    assert main(["reproduce", NAME, "--data", str(data), *asked]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "transitions beside each on the same users" in printed
+    assert "< .001" in printed
+
+
+def test_of_errors_the_lowest_is_the_best_and_measures_without_users_get_no_interval(tmp_path: Path) -> None:
+    errors = {"near": np.full(50, 0.5), "far": np.full(50, 1.0)}
+
+    def measure(contender: Contender, parts: object, part: object, seed: int) -> Mapping[str, float]:
+        if contender.name == "told":
+            return {"rmse": 0.1}
+        return Measures({"rmse": PerUser(errors[contender.name], np.ones(50), root=True)})
+
+    lines = tuple(Contender(name, "biases") for name in ("far", "near", "told"))
+    protocol = replace(
+        PROTOCOLS["ml-100k-ratings"], measure=measure, contenders=lines, split=lambda data, seed: Parts(None, None)
+    )
+    result = reproduce(protocol, tmp_path, models=(), settings={}, num_seeds=1, part="test")
+    assert result["best"] == "near"
+    assert set(result["differences"]["rmse"]) == {"far"}
+    assert result["differences"]["rmse"]["far"]["difference"] < 0
+    assert result["results"][2]["intervals"] == {}
 
 
 def test_settings_are_given_and_chosen_on_the_validation_part(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,11 +105,3 @@ def test_diversity_is_zero_for_equal_and_one_for_unrelated_content():
 def test_head_items_hold_half_of_all_events():
     assert metrics.head_items(np.array([1.0, 6.0, 3.0, 0.0])).tolist() == [False, True, False, False]
     assert not metrics.head_items(np.zeros(3)).any()
-
-
-def test_the_interval_holds_the_mean_and_is_reproducible():
-    values = np.random.default_rng(0).random(200)
-    low, high = metrics.bootstrap_interval(values, seed=1)
-    assert low < values.mean() < high
-    assert metrics.bootstrap_interval(values, seed=1) == (low, high)
-    assert metrics.bootstrap_interval(np.array([]), seed=1) == (0.0, 0.0)

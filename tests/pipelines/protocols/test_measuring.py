@@ -51,3 +51,13 @@ def test_validation_rows_have_one_target_each_and_at_most_as_many_as_asked_for()
     assert rows.targets.tolist() == [1, 2, 3]
     assert rows.queries.lengths.tolist() == [1, 1, 2]
     assert len(as_validation(TASK, limit=2, seed=0).targets) == 2
+
+
+def test_queries_of_one_user_count_as_one_user():
+    two = measure_ranking(popular(TRAIN), TASK, (1, 3))
+    one = measure_ranking(popular(TRAIN), replace(TASK, askers=np.array([4, 4])), (1, 3))
+    assert dict(one) == dict(two)
+    assert two.per_user["hit_rate_at_1"].totals.tolist() == [1, 0]
+    assert one.per_user["hit_rate_at_1"].totals.tolist() == [1]
+    assert one.per_user["hit_rate_at_1"].counts.tolist() == [2]
+    assert one.per_user["hits_at_3"].counts.tolist() == [3]  # relevant items

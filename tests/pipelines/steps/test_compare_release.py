@@ -67,6 +67,17 @@ def test_the_champions_figure_on_the_same_holdout_counts_more_than_on_its_own(re
     assert result.figures["champion"] == 0.4
 
 
+@pytest.mark.parametrize(("p_holm", "told"), [(0.6, "is not told from chance"), (0.01, "is told from chance")])
+def test_where_both_were_measured_on_the_same_users_the_reason_says_whether_it_could_be_chance(registry, p_holm, told):
+    champion(registry, ndcg=0.2)
+    found = {"difference": -0.001, "low": -0.004, "high": 0.002, "p_value": p_holm, "p_holm": p_holm, "num_users": 166}
+    candidate = release(0.199).model_copy(update={"differences": {"ndcg_at_10": {"champion": found}}})
+    result = compare_release(candidate, config=CONFIG, registry=registry)
+    assert result.accepted  # the margin decides, as without it
+    assert "on the same 166 users the difference is -0.0010 (95 % -0.0040 to +0.0020)" in result.reason
+    assert result.reason.endswith(told)
+
+
 def test_a_champion_of_another_data_set_is_not_compared_and_that_is_said(registry):
     champion(registry, ndcg=0.9, dataset="other")
     result = compare_release(release(0.2), config=CONFIG, registry=registry)

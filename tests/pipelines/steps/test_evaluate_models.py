@@ -8,6 +8,7 @@ import pytest
 from pipelines.config import EvaluationConfig, SourceConfig
 from pipelines.contracts import Evaluation
 from pipelines.errors import TrainingError
+from pipelines.models.per_user import read_per_user
 from pipelines.steps import evaluate_models as module
 from pipelines.steps.evaluate_models import evaluate_models
 from tests.support.trained_models import SEED, World
@@ -50,16 +51,7 @@ def test_the_page_names_the_model_and_every_baseline(evaluation):
     assert "Retrieval by two_tower reaches" in page
     assert report(evaluation)["baselines"] == ["popularity", *CONFIG.baselines]
     for name in CONFIG.baselines:
-        assert f"beat {name} on" in page or f"beats {name} on" in page
-
-
-def test_a_model_that_loses_is_told_so():
-    values = {"retrieval": 0.2, "ease": 0.3, "popularity": 0.1}
-    note = module._retrieval_note("sasrec", values, ["popularity", "ease"])
-    assert note == (
-        "Retrieval by sasrec reaches 0.2000 and loses to ease (0.3000): tune it, or train the simpler model."
-    )
-    assert "above all 1 baselines" in module._retrieval_note("sasrec", values, ["popularity"])
+        assert any(f"The recommender {verb} {name} on" in page for verb in ("beats", "loses to", "and"))
 
 
 def test_slices_cover_users_and_items(evaluation):
@@ -89,6 +81,43 @@ def test_equal_arguments_give_the_report_that_is_there(world, evaluation, monkey
 def test_the_interval_holds_the_figure(evaluation):
     for system, (low, high) in report(evaluation)["intervals"].items():
         assert low <= evaluation.metrics[system]["ndcg_at_10"] <= high
+
+
+def test_each_system_has_its_paired_difference(evaluation):
+    differences = report(evaluation)["differences"]
+    assert evaluation.differences == {"ndcg_at_10": differences["recommender"]}
+    assert set(differences["recommender"]) == set(evaluation.metrics) - {"recommender"}
+    assert set(differences["retrieval"]) == {"popularity", *CONFIG.baselines}
+    for system, one in differences["recommender"].items():
+        lead = evaluation.metrics["recommender"]["ndcg_at_10"] - evaluation.metrics[system]["ndcg_at_10"]
+        assert one["difference"] == pytest.approx(lead)
+        assert one["low"] <= lead <= one["high"]
+        assert 0 < one["p_value"] <= one["p_holm"] <= 1
+    page = (Path(evaluation.uri) / "report.html").read_text()
+    assert "recommender above it by" in page
+    assert "users can show" in page
+
+
+def test_the_values_of_every_user_are_kept_without_naming_any(world, evaluation):
+    import pyarrow.parquet as pq
+
+    file = Path(evaluation.uri) / "per_user.parquet"
+    kept = read_per_user(file)
+    assert set(kept) == set(evaluation.metrics)
+    for system, metrics in kept.items():
+        assert {len(values) for values in metrics.values()} == {report(evaluation)["num_users"]}
+        for name, values in metrics.items():
+            assert values.mean() == pytest.approx(evaluation.metrics[system][name])
+    texts = [column for column in pq.read_table(file).columns if str(column.type).startswith("dictionary")]
+    assert len(texts) == 1  # the names of systems
+    assert set(texts[0].to_pylist()) == set(evaluation.metrics)
+
+
+def test_one_question_has_one_digest_and_another_one_another(world, evaluation, tmp_path):
+    again = evaluate(world, artifacts=type(world.artifacts)(tmp_path / "again"))
+    fewer = evaluate(world, CONFIG.model_copy(update={"max_users": 30}))
+    assert report(again)["holdout"] == report(evaluation)["holdout"]
+    assert report(fewer)["holdout"] != report(evaluation)["holdout"]
 
 
 def test_large_corpora_are_compared_with_popularity_alone(world):
@@ -137,3 +166,18 @@ def test_a_window_without_anything_new_is_refused(world, tmp_path):
     repeated = world.training_set.model_copy(update={"uri": str(tmp_path / "set"), "fingerprint": "repeated"})
     with pytest.raises(TrainingError, match="used an item they had not used before"):
         evaluate(world, training_set=repeated)
+
+
+def test_what_an_evaluation_keeps_is_what_a_comparison_reads(world, evaluation, tmp_path):
+    from pipelines.steps.compare_models import compare_models
+    from tests.support.memory_runs import MemoryRuns
+
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "evaluation").symlink_to(evaluation.uri)
+    runs = MemoryRuns(dict.fromkeys((world.retrieval.run_id, world.ranking.run_id), kept))
+    stores = {"registry": world.registry, "runs": runs, "artifacts": type(world.artifacts)(tmp_path / "runs")}
+    found = compare_models([], dataset="tiny", metric="ndcg_at_10", reference=None, seed=SEED, **stores)
+    assert found.values["retrieval/1 two_tower"] == evaluation.metrics["retrieval"]["ndcg_at_10"]
+    assert found.values["ranking/1 on two_tower"] == evaluation.metrics["recommender"]["ndcg_at_10"]
+    assert {"popularity", *CONFIG.baselines} < set(found.values)

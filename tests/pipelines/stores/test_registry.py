@@ -16,6 +16,7 @@ from pipelines.errors import IntegrityError, RegistryError
 from pipelines.stores.artifacts import folder_digest
 from pipelines.stores.base import RunRecord
 from pipelines.stores.registry import MlflowRegistry
+from pipelines.stores.runs import MlflowRuns
 from tests.support.mlflow_server import mlflow_server
 
 RECORD = RunRecord(
@@ -36,6 +37,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def registry(server: str, tmp_path: Path) -> MlflowRegistry:
     return MlflowRegistry(server, tmp_path / "cache")
+
+
+@pytest.fixture
+def runs(server: str) -> MlflowRuns:
+    return MlflowRuns(server)
 
 
 @pytest.fixture
@@ -247,6 +253,7 @@ READ = """
 import sys
 from pathlib import Path
 from pipelines.stores.registry import MlflowRegistry
+from pipelines.stores.runs import MlflowRuns
 registry = MlflowRegistry(sys.argv[1], Path(sys.argv[2]))
 model = registry.by_alias("served", "champion")
 print(registry.download(model))
@@ -264,3 +271,45 @@ def test_the_serving_environment_reads_with_mlflow_skinny_alone(registry, bundle
     assert done.returncode == 0, done.stderr
     assert folder_digest(Path(done.stdout.strip())) == folder_digest(bundle)
     shutil.rmtree(tmp_path / "serving")
+
+
+def test_a_runs_curves_are_read_step_by_step_without_the_final_values(registry, runs, bundle):
+    curves = {"loss": [3.0, 2.0, 1.5], "validation_recall_at_50": [0.1, 0.3, 0.2]}
+    final = {"validation_recall_at_50": 0.3, "cost_cpu_seconds": 12.5}
+    model = register(registry, bundle, "curved", record=replace(RECORD, curves=curves, metrics=final))
+    told = runs.read(model.run_id)
+    assert told.curves == curves
+    assert told.metrics["cost_cpu_seconds"] == 12.5
+    assert runs.address(model.run_id).endswith(f"/runs/{model.run_id}")
+
+
+def test_files_of_a_run_are_fetched_all_or_none(registry, runs, bundle, tmp_path):
+    page, folder = tmp_path / "report.json", tmp_path / "fetched"
+    page.write_text("{}")
+    folder.mkdir()
+    model = register(registry, bundle, "paged", record=replace(RECORD, artifacts={page: "evaluation"}))
+    assert not runs.fetch_files(model.run_id, ["evaluation/report.json", "evaluation/per_user.parquet"], folder)
+    assert list(folder.iterdir()) == []
+    assert runs.fetch_files(model.run_id, ["evaluation/report.json"], folder)
+    assert (folder / "report.json").read_text() == "{}"
+
+
+def test_a_run_of_its_own_is_written_once_and_an_unfinished_one_replaced(registry, runs, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text("<p>")
+    record = RunRecord("comparison", params={"metric": "ndcg_at_10"}, artifacts={page: "comparison"})
+    client = registry._client
+    killed = client.create_run(
+        client.create_experiment("tandem/compared"), tags={"tandem.key": "c1"}, run_name="killed"
+    ).info.run_id
+    run_id = runs.record("c1", dataset="compared", record=record)
+    assert run_id != killed
+    assert client.get_run(killed).info.lifecycle_stage == "deleted"
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(run_id, "comparison")] == ["comparison/report.html"]
+    assert runs.record("c1", dataset="compared", record=record) == run_id
+
+
+def test_runs_of_a_server_that_is_gone_are_an_error_that_names_it():
+    with pytest.raises(RegistryError, match=r"could not read run r1 at http://127\.0\.0\.1:9"):
+        MlflowRuns("http://127.0.0.1:9").read("r1")

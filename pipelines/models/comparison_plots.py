@@ -1,0 +1,100 @@
+"""Plots of several models beside each other, drawn without a display."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROW_INCHES = 0.32
+
+
+def differences(file: Path, reference: str, found: Mapping[str, Mapping[str, float]], metric: str) -> None:
+    """Draw how far a reference is above each other system, with intervals; what crosses the line is not shown.
+
+    Args:
+        file: PNG to write.
+        reference: what the others stand beside.
+        found: system -> its difference, see `significance.compare_with`.
+        metric: label of the axis.
+    """
+    figure, (axis,) = _figure(1, height=1.4 + ROW_INCHES * len(found))
+    names = list(found)[::-1]
+    middle = [found[name]["difference"] for name in names]
+    below = [found[name]["difference"] - found[name]["low"] for name in names]
+    above = [found[name]["high"] - found[name]["difference"] for name in names]
+    axis.errorbar(middle, range(len(names)), xerr=[below, above], fmt="o", color="#1b6ca8", capsize=3)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
+    axis.set_ylim(-0.6, len(names) - 0.4)
+    _finish(axis, f"{reference} above each by, with 95 % intervals", metric)
+    _save(figure, file)
+
+
+def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequence[str], accuracy: str) -> None:
+    """Draw accuracy against what it may cost, one point a system.
+
+    Args:
+        file: PNG to write.
+        points: system -> its accuracy, then its value on each horizontal axis.
+        labels: of the horizontal axes, one plot each.
+        accuracy: label of the vertical axis.
+    """
+    figure, axes = _figure(len(labels), height=3.8)
+    colors = _colors(points)
+    for number, (axis, label) in enumerate(zip(axes, labels, strict=True), start=1):
+        for system, values in points.items():
+            axis.scatter(values[number], values[0], color=colors[system], label=system, s=36, zorder=3)
+        _finish(axis, f"{accuracy} against {label}", label)
+        axis.set_ylabel(accuracy)
+    _legend(figure, axes[-1])
+    _save(figure, file)
+
+
+def learning_curves(file: Path, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw the loss of each system over the epochs, and beside it each figure of the validation window.
+
+    Args:
+        file: PNG to write.
+        curves: system -> metric -> a value an epoch.
+    """
+    measured = list(dict.fromkeys(name for of_one in curves.values() for name in of_one))
+    titles = sorted(measured, key=lambda name: (name != "loss", measured.index(name)))[:3]
+    figure, axes = _figure(len(titles), height=3.8)
+    colors = _colors(curves)
+    for axis, title in zip(axes, titles, strict=True):
+        for system, of_one in curves.items():
+            values = of_one.get(title, [])
+            axis.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=system, color=colors[system])
+        _finish(axis, title.replace("_", " "), "epoch")
+    _legend(figure, axes[-1])
+    _save(figure, file)
+
+
+def _colors(systems: Iterable[str]) -> dict[str, Any]:
+    """Return a colour a system."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab20"]
+    return {name: palette((2 * number + number // 10) % palette.N) for number, name in enumerate(systems)}
+
+
+def _figure(num_axes: int, *, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6 * num_axes + 2, height), dpi=110, layout="constrained")
+    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
+
+
+def _finish(axis: Any, title: str, label: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(label)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Any, axis: Any) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8)
+
+
+def _save(figure: Any, file: Path) -> None:
+    figure.savefig(file, metadata={"Software": None})  # no version in the file: equal figures, equal bytes
