@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pipelines.models.exposure import LOWER_IS_BETTER
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;margin:.5rem 0}
@@ -48,13 +50,19 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
     columns = list(dict.fromkeys(name for values in rows.values() for name in values))
-    best = {c: max(values.get(c, 0.0) for system, values in rows.items() if system != "oracle") for c in columns}
+    best = {c: _best(c, [v.get(c, 0.0) for system, v in rows.items() if system != "oracle"]) for c in columns}
     head = "".join(f"<th>{escape(name.replace('_at_', ' @ ').replace('_', ' '))}</th>" for name in columns)
     lines = [f"<tr><th>system</th>{head}</tr>"]
     for system, values in rows.items():
         cells = "".join(_cell(values.get(name), best[name]) for name in columns)
         lines.append(f"<tr><td>{escape(system)}</td>{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
+
+
+def _best(column: str, values: Sequence[float]) -> float:
+    if column.startswith("popularity_lift"):
+        return min(values, key=abs)  # either way is a bias
+    return min(values) if column.startswith(LOWER_IS_BETTER) else max(values)
 
 
 def _cell(value: float | None, best: float) -> str:

@@ -26,7 +26,7 @@ from pipelines.contracts import (
     TrainingSet,
 )
 from pipelines.errors import TrainingError
-from pipelines.models import systems
+from pipelines.models import cold_start, exposure, systems
 from pipelines.models.baselines import baseline_orders
 from pipelines.models.candidates import Rows
 from pipelines.models.holdout import Holdout, Measured, measure
@@ -186,7 +186,14 @@ class _Evaluator:
             chosen = np.random.default_rng(self.seed).permutation(len(users))[: self.config.max_users]
             users = users.take(pa.array(np.sort(chosen)))
         items = self.feature_store.items_at(cut, features=self.training_set.features)
-        return Holdout.of(self._known_before(cut), window, items, users)
+        return Holdout.of(
+            self._known_before(cut),
+            window,
+            items,
+            users,
+            trained_until=self.training_set.validation_start,
+            sparse_events=self.config.cold_start.sparse_events,
+        )
 
     def _known_before(self, cut: datetime) -> pa.Table:
         """Return user, item and time of the events that were known before `cut`."""
@@ -234,6 +241,11 @@ class _Evaluator:
         intervals = {
             name: bootstrap_interval(result.per_user[metric], seed=self.seed) for name, result in measured.items()
         }
+        slices = {
+            name: {system: result.slices[name] for system, result in measured.items()}
+            for name in next(iter(measured.values())).slices
+        }
+        goals = cold_start.goals(slices, RECOMMENDER, metric, self.config.cold_start)
         return {
             "dataset": snapshot.dataset,
             "snapshot": snapshot.snapshot_id,
@@ -247,10 +259,9 @@ class _Evaluator:
             "interval_metric": metric,
             "intervals": intervals,
             "metrics": {name: result.overall for name, result in measured.items()},
-            "slices": {
-                name: {system: result.slices[name] for system, result in measured.items()}
-                for name in next(iter(measured.values())).slices
-            },
+            "slices": slices,
+            "cold_start": cold_start.as_json(goals, metric),
+            "cold_start_notes": [goal.sentence("recommender", metric) for goal in goals],
         }
 
 
@@ -273,6 +284,12 @@ def _write(
     chosen = decile_shares(np.nonzero(holdout.relevant)[1], holdout.popularity)
     shares = {name: result.deciles for name, result in measured.items()}
     plots.popularity_bias(files[2], {**shares, "what users chose": chosen})
+    files.append(folder / "trade_off.png")
+    points = {
+        name: [values[metric] for metric in (config.metric, *exposure.TRADED)]
+        for name, values in report["metrics"].items()
+    }
+    plots.trade_off(files[-1], points, list(exposure.TRADED.values()), config.metric.replace("_at_", " @ "))
     shown = [config.metric, *(f"{name}_at_{k}" for k in config.ks for name in ("recall", "ndcg"))]
     tables = {
         "All users": _columns(report["metrics"], shown),
@@ -301,7 +318,7 @@ def _columns(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> dict[
 
 def _beyond(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     first = next(iter(rows.values()))
-    return [name for name in first if name.startswith(("coverage", "novelty", "diversity", "popularity_share"))]
+    return [name for name in first if name.startswith(exposure.NAMES)]
 
 
 def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
@@ -318,6 +335,7 @@ def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
             f"The recommender {verb} {other} on {metric}: {values[RECOMMENDER]:.4f} against {values[other]:.4f}."
         )
     lines.append(_retrieval_note(report["retrieval_model"], values, report["baselines"]))
+    lines += [*report["cold_start_notes"], exposure.HOW_TO_READ]
     if "oracle" in values:
         share = values[RECOMMENDER] / max(values["oracle"], 1e-9)
         lines.append(f"The oracle knows the law of the data; the recommender reaches {share:.0%} of it.")

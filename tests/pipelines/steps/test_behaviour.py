@@ -1,0 +1,179 @@
+"""How the trained two-tower model and ranker behave, served end to end: a checklist (Ribeiro and others, ACL 2020).
+
+Invariance: what does not matter changes nothing. Direction: a liked item moves similar items up. Robustness: extreme
+values are answered, finite. The models are those of the other steps' tests.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.config import EvaluationConfig, IndexConfig, RulesConfig, SourceConfig
+from pipelines.models.vectors import embed_items, embed_queries
+from pipelines.steps.assemble_release import assemble_release
+from pipelines.steps.build_index import build_index
+from pipelines.steps.evaluate_models import evaluate_models
+from serving.app import create_app
+from serving.settings import Settings
+from tests.support.rows import GROUPS
+from tests.support.serving import FakeSource, FakeStore, served, wait_until
+from tests.support.trained_models import SEED, World
+
+NUM_ITEMS = 40
+STAMP = datetime(2025, 2, 1, tzinfo=UTC)
+
+
+def features(history: list[str], **changes: Any) -> dict[str, Any]:
+    """Return online features of a user with this history, oldest first, who likes the groups in it equally."""
+    groups = sorted({GROUPS[int(item[1:]) % len(GROUPS)] for item in history})
+    return {
+        "user_num_events": len(history), "user_num_events_7d": len(history), "user_num_events_30d": len(history),
+        "user_mean_value": 4.0, "recent_items": history, "seen_items": history, "taste_categories": groups,
+        "taste_weights": [1.0 / len(groups)] * len(groups), "attributes": ["country=nl"], "last_known_at": STAMP,
+        **changes,
+    }  # fmt: skip
+
+
+USUAL = features(["i1", "i5", "i9"])
+EXTREMES: dict[str, Mapping[str, Any]] = {
+    "huge": {"user_num_events": 2**62, "user_num_events_7d": 2**62, "user_mean_value": 3e38},
+    "negative": {"user_num_events": -(2**62), "user_num_events_30d": -1, "user_mean_value": -3e38},
+    "not a number": {"user_mean_value": math.nan, "taste_weights": [math.nan]},
+    "infinite": {"user_mean_value": math.inf, "taste_weights": [math.inf]},
+    "huge taste": {"taste_weights": [3e38]},
+    "null": dict.fromkeys(USUAL),
+    "nothing": {"recent_items": [], "taste_categories": [], "taste_weights": [], "attributes": [], "seen_items": []},
+    "null elements": {"recent_items": [None, "i1"], "attributes": [None], "taste_categories": [None]},
+    "unheard of": {"recent_items": ["?"] * 500, "attributes": ["a=b"] * 500, "taste_categories": ["?"]},
+    "far past": {"last_known_at": datetime(1, 1, 1, tzinfo=UTC)},
+    "far future": {"last_known_at": datetime(9999, 12, 31, tzinfo=UTC)},
+}
+PAIRS = [(a, b) for a in range(len(GROUPS)) for b in range(len(GROUPS)) if a != b]
+USERS = {
+    "usual": USUAL,
+    "more": USUAL | {"a_feature_of_tomorrow": "x", "another": [1.0]},
+    "turned": dict(reversed(USUAL.items())),
+    **{name: USUAL | dict(changes) for name, changes in EXTREMES.items()},
+    **{f"of {a}, not {b}": features([f"i{a}"]) for a, b in PAIRS},
+    **{f"of {a}, then {b}": features([f"i{a}", f"i{b}"]) for a, b in PAIRS},
+}
+
+
+@pytest.fixture(scope="module")
+def client(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Serving with the release of the session's models, every item a candidate."""
+    stores = {"registry": world.registry, "artifacts": world.artifacts}
+    config = EvaluationConfig(ks=(10,), max_users=5, num_candidates=NUM_ITEMS, baselines=())
+    evaluation = evaluate_models(
+        world.training_set, world.retrieval, world.ranking, config=config, source=SourceConfig(kind="csv"),
+        feature_store=world.feature_store, lake=world.lake, seed=SEED, **stores,
+    )  # fmt: skip
+    index = build_index(
+        evaluation, config=IndexConfig(recall_k=10), feature_store=world.feature_store, seed=SEED, **stores
+    )
+    release = assemble_release(evaluation, index, config=RulesConfig(), num_candidates=NUM_ITEMS, **stores)
+    source = FakeSource()
+    source.point(source.put("1", world.registry.download(release.model)))
+    settings = Settings(home=tmp_path_factory.mktemp("serving"), poll_seconds=0.05, store_retry_seconds=0)
+    with served(create_app(settings, source=source, open_store=lambda *_: FakeStore(USERS))) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        yield client
+
+
+def answer(client: httpx.Client, user_id: str, **context: Any) -> list[dict[str, Any]]:
+    body = {"user_id": user_id, "count": NUM_ITEMS, "context": context}
+    response = client.post("/v1/recommendations", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["degraded"] == []
+    items: list[dict[str, Any]] = response.json()["items"]
+    return items
+
+
+def test_asked_twice_it_answers_the_same(client):
+    assert answer(client, "usual") == answer(client, "usual")
+
+
+def test_features_it_does_not_know_and_their_order_change_nothing(client):
+    assert answer(client, "usual") == answer(client, "more") == answer(client, "turned")
+
+
+def test_two_users_with_equal_inputs_get_equal_answers(client):
+    """Neither is known by name: both stand for a user of whom nothing but the context is known."""
+    assert answer(client, "stranger", device="tv") == answer(client, "somebody else", device="tv")
+    assert answer(client, "stranger", device="tv") != answer(client, "usual", device="tv")
+
+
+def test_an_unknown_context_field_is_refused_by_name(client):
+    body = {"user_id": "usual", "context": {"mood": "good"}}
+    response = client.post("/v1/recommendations", json=body)
+    assert response.status_code == 422
+    assert "mood" in response.text
+
+
+@pytest.mark.parametrize("name", sorted(EXTREMES))
+def test_extreme_features_are_answered_with_finite_scores(client, name):
+    items = answer(client, name)
+    assert len(items) >= NUM_ITEMS - len(USUAL["seen_items"])
+    scores = np.array([[item["score"], item["expected_value"], item["retrieval_score"]] for item in items])
+    assert np.isfinite(scores).all()
+    assert ((scores[:, 0] >= 0) & (scores[:, 0] <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"timestamp": "0001-01-01T00:00:00Z"},
+        {"timestamp": "9999-12-31T23:59:59Z"},
+        {"device": "x" * 256},
+        {"device": "\N{PILE OF POO}"},
+    ],
+)
+def test_an_extreme_context_is_answered_with_finite_scores(client, context):
+    items = answer(client, "usual", **context)
+    assert len(items) == NUM_ITEMS - len(USUAL["seen_items"])
+    assert np.isfinite([[item["score"], item["retrieval_score"]] for item in items]).all()
+
+
+def test_a_liked_item_moves_similar_items_up(client):
+    """Over all pairs of groups: once an item of the other group is liked, the rest of that group ranks higher."""
+    gains = []
+    for a, b in PAIRS:
+        before, after = (ranks_of(answer(client, f"of {a}, {word} {b}"), group=b) for word in ("not", "then"))
+        similar = set(before) & set(after)
+        gains.append(np.mean([before[item] - after[item] for item in similar]))
+    assert np.mean(gains) > 3
+    assert np.mean(np.array(gains) > 0) >= 0.75
+
+
+def ranks_of(items: list[dict[str, Any]], *, group: int) -> dict[str, int]:
+    return {item["item_id"]: item["rank"] for item in items if int(item["item_id"][1:]) % len(GROUPS) == group}
+
+
+def test_order_of_columns_and_rows_and_columns_nobody_reads_change_no_vector(world):
+    bundle, rows = world.registry.download(world.retrieval), world.rows.slice(700, 60)
+    order = np.random.default_rng(SEED).permutation(rows.num_rows)
+    shuffled = rows.select(sorted(rows.column_names)).append_column("mood", pa.array(["good"] * rows.num_rows))
+    for embed in (embed_queries, embed_items):
+        vectors = np.asarray(embed(bundle, rows))
+        np.testing.assert_array_equal(embed(bundle, shuffled), vectors)
+        np.testing.assert_allclose(embed(bundle, shuffled.take(order)), vectors[order], rtol=1e-5, atol=1e-6)
+
+
+def test_extreme_items_have_finite_vectors(world):
+    bundle = world.registry.download(world.retrieval)
+    items = pa.table(
+        {
+            "item_id": ["new", None, "i1"],
+            "title": [None, "x" * 100_000, "\x00"],
+            "categories": [None, [None], ["?"] * 1_000],
+            "item_num_events": pa.array([math.nan, math.inf, -math.inf]),
+            "item_num_events_7d": [2**62, -(2**62), None],
+        }
+    )
+    assert np.isfinite(embed_items(bundle, items)).all()
