@@ -66,13 +66,13 @@ def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequenc
     for position, (axis, label) in enumerate(zip(axes, labels, strict=True), start=1):
         for system, values in points.items():
             axis.scatter(values[position], values[0], color=colors[system], s=36, zorder=3)
-        _finish(axis, f"{accuracy} against {label}", label)
+        _finish(axis, "", label)
         axis.set_ylabel(accuracy)
     heights = _spread([values[0] for values in points.values()], axes[-1].get_ylim())
     for (system, values), height in zip(points.items(), heights, strict=True):
         axes[-1].annotate(
             system, (values[-1], values[0]), (1.04, height), textcoords=("axes fraction", "data"), va="center",
-            fontsize=8, color=colors[system], annotation_clip=False,
+            fontsize=8, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colors[system], "lw": 0.5, "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip
     _save(figure, file)
@@ -84,8 +84,8 @@ def _distinct(systems: Iterable[str]) -> dict[str, Any]:
 
     names = list(systems)
     others = [name for name in names if name not in COLORS]
-    palette = colormaps["tab20"]
-    return {name: COLORS.get(name) or palette(others.index(name) % palette.N) for name in names}
+    palette = colormaps["tab20"].colors[2:]  # without the blues, which are ours
+    return {name: COLORS.get(name) or palette[others.index(name) % len(palette)] for name in names}
 
 
 def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float]:

@@ -8,20 +8,27 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import EvaluationConfig, IndexConfig, RulesConfig, SourceConfig
+from pipelines.models import systems
+from pipelines.models.holdout import Holdout
 from pipelines.models.vectors import embed_items, embed_queries
+from pipelines.release.manifest import ITEMS
 from pipelines.steps.assemble_release import assemble_release
 from pipelines.steps.build_index import build_index
 from pipelines.steps.evaluate_models import evaluate_models
 from serving.app import create_app
+from serving.recommender import Query, query_features
 from serving.settings import Settings
+from serving.users import User
 from tests.support.rows import GROUPS
 from tests.support.serving import FakeSource, FakeStore, served, wait_until
 from tests.support.trained_models import SEED, World
@@ -68,8 +75,8 @@ USERS = {
 
 
 @pytest.fixture(scope="module")
-def client(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """Serving with the release of the session's models, every item a candidate."""
+def release(world: World) -> Path:
+    """The folder of a release of the session's models, every item a candidate."""
     # The models' own test metrics stay as other tests logged them.
     stores = {"registry": deepcopy(world.registry), "artifacts": world.artifacts}
     config = EvaluationConfig(ks=(10,), max_users=5, num_candidates=NUM_ITEMS, baselines=())
@@ -81,8 +88,14 @@ def client(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
         evaluation, config=IndexConfig(recall_k=10), feature_store=world.feature_store, seed=SEED, **stores
     )
     release = assemble_release(evaluation, index, config=RulesConfig(), num_candidates=NUM_ITEMS, **stores)
+    return stores["registry"].download(release.model)
+
+
+@pytest.fixture(scope="module")
+def client(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Serving with that release."""
     source = FakeSource()
-    source.point(source.put("1", stores["registry"].download(release.model)))
+    source.point(source.put("1", release))
     settings = Settings(home=tmp_path_factory.mktemp("serving"), poll_seconds=0.05, store_retry_seconds=0)
     with served(create_app(settings, source=source, open_store=lambda *_: FakeStore(USERS))) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
@@ -100,6 +113,24 @@ def answer(client: httpx.Client, user_id: str, **context: Any) -> list[dict[str,
 
 def test_asked_twice_it_answers_the_same(client):
     assert answer(client, "usual") == answer(client, "usual")
+
+
+def test_the_answer_is_the_list_that_evaluation_measures(world, release, client):
+    items = pq.read_table(release / ITEMS)
+    queries = query_features(Query("usual", NUM_ITEMS), User("usual", USUAL), moment_of(client, "usual"))
+    seen = np.isin(items["item_id"].to_pylist(), USUAL["seen_items"])[None]
+    nothing = np.zeros(len(items), dtype=bool)
+    holdout = Holdout(pa.array(["usual"]), items, seen, nothing[None], nothing.astype(float), seen.sum(1), nothing, 5)
+    retrieval, ranking = (world.registry.download(model) for model in (world.retrieval, world.ranking))
+    embedded = systems.embed(retrieval, queries, items)
+    (rows,) = systems.recommended_order(holdout, embedded, ranking, queries, num_candidates=NUM_ITEMS, top_k=10)
+    assert items["item_id"].take(rows).to_pylist() == [item["item_id"] for item in answer(client, "usual")[:10]]
+
+
+def moment_of(client: httpx.Client, user_id: str) -> datetime:
+    """Return the moment that the context features of an answer are of."""
+    response = client.post("/v1/recommendations", json={"user_id": user_id})
+    return datetime.fromisoformat(response.json()["request_time"])
 
 
 def test_features_it_does_not_know_and_their_order_change_nothing(client):
