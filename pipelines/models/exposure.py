@@ -105,7 +105,7 @@ def miscalibration(top: Rows, seen: Mask, shares: Floats) -> NDArray[np.float64]
 
 def _distribution(weights: Floats) -> NDArray[np.float64]:
     total = weights.sum(axis=1, keepdims=True, dtype=np.float64)
-    return np.divide(weights, total, out=np.zeros(weights.shape), where=total > 0)
+    return np.asarray(np.divide(weights, total, out=np.zeros(weights.shape), where=total > 0), dtype=np.float64)
 
 
 def _in_chunks(seen: Mask, columns: Floats) -> Floats:
