@@ -191,6 +191,15 @@ class RankingConfig(Section):
     patience: int = Field(2, ge=1, description="epochs without gain before training ends")
 
 
+class ColdStartConfig(Section):
+    """Goals for those a recommender knows least, as relative gain over popularity on `evaluation.metric`."""
+
+    sparse_events: int = Field(5, ge=1, description="users with at most so many events are sparse")
+    new_users: float = Field(0.0, description="gain wanted for users without history; 0: as good as popularity")
+    sparse_users: float = Field(0.05, description="gain wanted for users with few events")
+    new_items: float = Field(0.0, description="gain wanted on items first used after the training window")
+
+
 class EvaluationConfig(Section):
     """The holdout protocol: full ranking over the corpus, seen items removed, ties counted worst case."""
 
@@ -205,6 +214,7 @@ class EvaluationConfig(Section):
     baseline_max_items: int = Field(
         10_000, ge=0, description="corpora larger than this are compared with popularity alone; EASE inverts a matrix"
     )
+    cold_start: ColdStartConfig = ColdStartConfig()
 
 
 class IndexConfig(Section):

@@ -46,17 +46,16 @@ class QueryEncoder(Encoder):
             table: feature rows of training-window labels.
             item_vocabulary: shared with the item side, so that a history id is an item id.
             category_vocabulary: shared with the item side, so that a taste is over the items' categories.
-            num_oov_buckets: ids kept for unseen users, attributes and devices.
+            num_oov_buckets: ids kept for unseen attributes and devices. Unseen users share one: nothing is known of
+                them by their id, and two with equal inputs get equal answers.
         """
 
-        def vocabulary(name: str) -> Vocabulary:
+        def vocabulary(name: str, num_buckets: int = num_oov_buckets) -> Vocabulary:
             values = column(table, name)
-            return Vocabulary.fit(
-                pa.array([], pa.string()) if values is None else values, num_oov_buckets=num_oov_buckets
-            )
+            return Vocabulary.fit(pa.array([], pa.string()) if values is None else values, num_oov_buckets=num_buckets)
 
         vocabularies = {
-            "user": vocabulary("user_id"),
+            "user": vocabulary("user_id", 1),
             "item": item_vocabulary,
             "attribute": vocabulary("attributes"),
             "category": category_vocabulary,
@@ -123,4 +122,4 @@ def _weights(lists: pa.Array | None, num_rows: int, width: int) -> NDArray[np.fl
     if lists is None or pa.types.is_null(lists.type):
         return np.zeros((num_rows, width), dtype=np.float32)
     flat = np.asarray(contiguous(elements(lists)).to_numpy(zero_copy_only=False), dtype=np.float32)
-    return pad_lists(lists, np.nan_to_num(flat), width=width)
+    return pad_lists(lists, np.clip(np.nan_to_num(flat), 0.0, 1.0), width=width)  # shares: what is not one is no share

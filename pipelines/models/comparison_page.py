@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.models import comparison_plots as plots
+from pipelines.models import exposure
 from pipelines.models.comparison import shown_metrics
 from pipelines.models.paired_table import HOW_PAIRED, paired_table, span
+from pipelines.models.plots import trade_off
 from pipelines.models.report import Texts, write_report
 
 REPORT, PAGE = "report.json", "report.html"
-BEYOND = {"coverage_at_10": "coverage @ 10", "popularity_share_at_10": "share of popular items @ 10"}
 
 
 def write_comparison(folder: Path, report: Mapping[str, Any]) -> None:
@@ -88,11 +89,13 @@ def _plots(folder: Path, report: Mapping[str, Any]) -> list[Path]:
     metric, metrics = report["metric"], report["metrics"]
     files = [folder / "differences.png"]
     plots.differences(files[0], report["reference"], report["differences"], readable(metric))
-    axes = {name: label for name, label in BEYOND.items() if all(name in values for values in metrics.values())}
+    axes = {
+        name: label for name, label in exposure.TRADED.items() if all(name in values for values in metrics.values())
+    }
     if axes:
         files.append(folder / "trade_off.png")
         points = {system: [values[name] for name in (metric, *axes)] for system, values in metrics.items()}
-        plots.trade_off(files[-1], points, list(axes.values()), readable(metric))
+        trade_off(files[-1], points, list(axes.values()), readable(metric))
     if report["curves"]:
         files.append(folder / "learning_curves.png")
         plots.learning_curves(files[-1], report["curves"])

@@ -29,26 +29,6 @@ def differences(file: Path, reference: str, found: Mapping[str, Mapping[str, flo
     _save(figure, file)
 
 
-def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequence[str], accuracy: str) -> None:
-    """Draw accuracy against what it may cost, one point a system.
-
-    Args:
-        file: PNG to write.
-        points: system -> its accuracy, then its value on each horizontal axis.
-        labels: of the horizontal axes, one plot each.
-        accuracy: label of the vertical axis.
-    """
-    figure, axes = _figure(len(labels), height=3.8)
-    colors = _colors(points)
-    for number, (axis, label) in enumerate(zip(axes, labels, strict=True), start=1):
-        for system, values in points.items():
-            axis.scatter(values[number], values[0], color=colors[system], label=system, s=36, zorder=3)
-        _finish(axis, f"{accuracy} against {label}", label)
-        axis.set_ylabel(accuracy)
-    _legend(figure, axes[-1])
-    _save(figure, file)
-
-
 def learning_curves(file: Path, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Draw the loss of each system over the epochs, and beside it each figure of the validation window.
 

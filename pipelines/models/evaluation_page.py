@@ -9,7 +9,7 @@ import numpy as np
 
 from pipelines.config import EvaluationConfig
 from pipelines.contracts import RECOMMENDER
-from pipelines.models import plots
+from pipelines.models import exposure, plots
 from pipelines.models.holdout import Holdout, Measured, decile_shares
 from pipelines.models.paired_table import HOW_PAIRED, paired_table
 from pipelines.models.per_user import PER_USER, holdout_digest, write_per_user
@@ -48,6 +48,12 @@ def write_evaluation(
     chosen = decile_shares(np.nonzero(holdout.relevant)[1], holdout.popularity)
     shares = {name: result.deciles for name, result in measured.items()}
     plots.popularity_bias(files[2], {**shares, "what users chose": chosen})
+    files.append(folder / "trade_off.png")
+    points = {
+        name: [values[metric] for metric in (config.metric, *exposure.TRADED)]
+        for name, values in report["metrics"].items()
+    }
+    plots.trade_off(files[-1], points, list(exposure.TRADED.values()), config.metric.replace("_at_", " @ "))
     shown = [config.metric, *(f"{name}_at_{k}" for k in config.ks for name in ("recall", "ndcg"))]
     tables: dict[str, Any] = {
         "All users": _columns(report["metrics"], shown),
@@ -93,7 +99,7 @@ def _columns(rows: Mapping[str, Mapping[str, float]], names: list[str]) -> dict[
 
 def _beyond(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     first = next(iter(rows.values()))
-    return [name for name in first if name.startswith(("coverage", "novelty", "diversity", "popularity_share"))]
+    return [name for name in first if name.startswith(exposure.NAMES)]
 
 
 def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
@@ -110,6 +116,7 @@ def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
         for other, difference in differences[RECOMMENDER].items()
     ]
     lines.append(_retrieval_note(report["retrieval_model"], values, differences[RETRIEVAL], report["num_users"]))
+    lines += [*report["cold_start_notes"], exposure.HOW_TO_READ]
     if ORACLE in values:
         share = values[RECOMMENDER] / max(values[ORACLE], 1e-9)
         lines.append(f"The oracle knows the law of the data; the recommender reaches {share:.0%} of it.")

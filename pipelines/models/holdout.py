@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.models import metrics
+from pipelines.contracts import EVENT_TIMESTAMP
+from pipelines.models import exposure, metrics
 from pipelines.models.candidates import Mask, Rows
+from pipelines.models.cold_start import NEW_ITEMS, NEW_USERS, SPARSE_USERS
 from pipelines.models.interactions import codes, incidence
 
-BEYOND_K = 10  # k of coverage, novelty, diversity and popularity share
+BEYOND_K = 10  # k of what is measured beyond accuracy
+TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,9 @@ class Holdout:
         seen: events known before the cut, `[num_users, num_items]`.
         relevant: items used in the window and not seen, same shape.
         popularity: events of each item before the cut, `[num_items]`.
-        new_users: users without an event before the cut, `[num_users]`.
+        num_events: events of each user before the cut, `[num_users]`.
+        new_items: items first used after the training window: models know them by content alone, `[num_items]`.
+        sparse_events: users with at most so many events before the cut, and at least one, are sparse.
     """
 
     users: pa.Array
@@ -33,17 +40,31 @@ class Holdout:
     seen: Mask
     relevant: Mask
     popularity: NDArray[np.float64]
-    new_users: Mask
+    num_events: Rows
+    new_items: Mask
+    sparse_events: int
 
     @classmethod
-    def of(cls, before: pa.Table, window: pa.Table, items: pa.Table, users: pa.Array) -> "Holdout":
+    def of(
+        cls,
+        before: pa.Table,
+        window: pa.Table,
+        items: pa.Table,
+        users: pa.Array,
+        *,
+        trained_until: datetime | None = None,
+        sparse_events: int = 5,
+    ) -> "Holdout":
         """Build the masks.
 
         Args:
-            before: `user_id`, `item_id` of the events known before the cut.
-            window: the same of the events after it.
+            before: `user_id`, `item_id` and, where `trained_until` is given, `event_timestamp` of the events known
+                before the cut.
+            window: `user_id`, `item_id` of the events after it.
             items: the corpus at the cut.
             users: who to measure; those without a relevant item are left out.
+            trained_until: when the training window ended; None is at the cut.
+            sparse_events: see the attributes.
         """
         ids = items["item_id"].combine_chunks()
         shape = (len(users), len(ids))
@@ -53,8 +74,13 @@ class Holdout:
         relevant = incidence(codes(window["user_id"], users), codes(window["item_id"], ids), shape) & ~seen
         kept = relevant.any(axis=1)
         popularity = np.bincount(item_before[item_before >= 0], minlength=len(ids)).astype(np.float64)
-        with_events = np.bincount(user_before[user_before >= 0], minlength=len(users)) > 0
-        return cls(users.filter(pa.array(kept)), items, seen[kept], relevant[kept], popularity, ~with_events[kept])
+        num_events = np.bincount(user_before[user_before >= 0], minlength=len(users))[kept]
+        learnt = item_before >= 0
+        if trained_until is not None:
+            learnt &= np.asarray(pc.less(before[EVENT_TIMESTAMP], pa.scalar(trained_until, TIMESTAMP)))
+        new_items = np.bincount(item_before[learnt], minlength=len(ids)) == 0
+        members = users.filter(pa.array(kept))
+        return cls(members, items, seen[kept], relevant[kept], popularity, num_events, new_items, sparse_events)
 
     @property
     def head(self) -> Mask:
@@ -63,21 +89,33 @@ class Holdout:
 
     def item_slices(self) -> dict[str, Mask]:
         """Return which items count as relevant in each slice by item."""
-        head = self.head
-        return {"new items": self.popularity == 0, "head items": head, "tail items": ~head & (self.popularity > 0)}
+        head, new = self.head, self.new_items
+        return {NEW_ITEMS: new, "head items": head, "tail items": ~head & ~new}
 
     def user_slices(self) -> dict[str, Mask]:
         """Return which users each slice by user holds."""
-        return {"new users": self.new_users, "existing users": ~self.new_users}
+        new = self.num_events == 0
+        sparse = ~new & (self.num_events <= self.sparse_events)
+        return {NEW_USERS: new, SPARSE_USERS: sparse, "existing users": ~new}
 
     def content(self) -> NDArray[np.float32]:
-        """Return unit vectors of the items' categories, `[num_items, num_categories]`."""
+        """Return unit vectors of the items' categories, `[num_items, num_categories]`; zeros where there are none."""
+        vectors = self.categories()
+        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1.0), dtype=np.float32)
+
+    def category_shares(self) -> NDArray[np.float32]:
+        """Return the share of each category in an item, all equal, `[num_items, num_categories]`."""
+        vectors = self.categories()
+        return np.asarray(vectors / np.maximum(vectors.sum(axis=1, keepdims=True), 1.0), dtype=np.float32)
+
+    def categories(self) -> NDArray[np.float32]:
+        """Return 1 where an item is of a category, `[num_items, num_categories]`."""
         lists = self.items["categories"].combine_chunks()
         encoded = lists.flatten().dictionary_encode()
-        rows = np.asarray(pa.compute.list_parent_indices(lists), dtype=np.int64)
+        rows = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
         vectors = np.zeros((len(lists), max(len(encoded.dictionary), 1)), dtype=np.float32)
         vectors[rows, np.asarray(encoded.indices.fill_null(0), dtype=np.int64)] = 1.0
-        return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1.0), dtype=np.float32)
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -102,12 +140,14 @@ def measure(holdout: Holdout, top: Rows, ks: Sequence[int]) -> Measured:
     per_user = metrics.accuracy(metrics.hits(top, holdout.relevant), holdout.relevant.sum(axis=1), ks)
     overall = {name: float(values.mean()) for name, values in per_user.items()}
     first = top[:, :BEYOND_K]
-    overall |= {
-        f"coverage_at_{BEYOND_K}": metrics.coverage(first, holdout.items.num_rows),
-        f"novelty_at_{BEYOND_K}": metrics.novelty(first, holdout.popularity),
-        f"diversity_at_{BEYOND_K}": metrics.intra_list_diversity(first, holdout.content()),
-        f"popularity_share_at_{BEYOND_K}": metrics.popularity_share(first, holdout.head),
-    }
+    overall |= exposure.beyond_accuracy(
+        top,
+        popularity=holdout.popularity,
+        seen=holdout.seen,
+        content=holdout.content(),
+        shares=holdout.category_shares(),
+        k=BEYOND_K,
+    )
     slices = {name: _mean(per_user, rows) for name, rows in holdout.user_slices().items()}
     for name, of_slice in holdout.item_slices().items():
         relevant = holdout.relevant & of_slice

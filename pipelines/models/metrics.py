@@ -81,12 +81,17 @@ def accuracy(hit: Mask, num_relevant: Rows, ks: Sequence[int]) -> dict[str, Floa
 
 
 def coverage(top: Rows, num_items: int) -> float:
-    """Return the share of the corpus that is recommended to anyone."""
+    """Return the share of the corpus that is recommended to anyone.
+
+    Source: Ge and others, Beyond accuracy: evaluating recommender systems by coverage and serendipity, RecSys 2010.
+    """
     return len(np.unique(top[top >= 0])) / max(num_items, 1)
 
 
 def novelty(top: Rows, popularity: Floats) -> float:
     """Return the mean self-information of a recommended item, in bits: rare items are novel.
+
+    Source: Zhou and others, Solving the apparent diversity-accuracy dilemma of recommender systems, PNAS 2010.
 
     Args:
         top: ranked lists.
@@ -97,12 +102,18 @@ def novelty(top: Rows, popularity: Floats) -> float:
 
 
 def popularity_share(top: Rows, head: Mask) -> float:
-    """Return the share of recommendations that are head items; `head` is `[num_items]`."""
+    """Return the share of recommendations that are head items; `head` is `[num_items]`.
+
+    Source: Abdollahpouri and others, Managing popularity bias in recommender systems with personalized re-ranking,
+    FLAIRS 2019 (one minus their share of long-tail items).
+    """
     return _mean(head[top[top >= 0]])
 
 
 def intra_list_diversity(top: Rows, content: Floats) -> float:
     """Return one minus the mean cosine of the pairs within a list, averaged over lists.
+
+    Source: Ziegler and others, Improving recommendation lists through topic diversification, WWW 2005.
 
     Args:
         top: ranked lists.

@@ -1,6 +1,6 @@
 """Plots of training and evaluation, drawn without a display."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ COLORS = {
     "champion": "#d1495b",
     "oracle": "#66a182",
 }
+CHOSEN = "what users chose"
 
 
 def learning_curve(file: Path, curves: Mapping[str, Sequence[float]]) -> None:
@@ -43,11 +44,62 @@ def popularity_bias(file: Path, shares: Mapping[str, Sequence[float]]) -> None:
         shares: system (or `what users chose`) -> share a decile, most popular first, `[10]`.
     """
     figure, (axis,) = _figure(1)
+    colors = {**_distinct(shares), CHOSEN: "black"}
     for system, values in shares.items():
-        style = {"linestyle": "--", "color": "black"} if system not in COLORS else {"color": COLORS[system]}
-        axis.plot(range(1, len(values) + 1), values, marker="o", label=system, **style)
+        style = "--" if system == CHOSEN else "-"
+        axis.plot(range(1, len(values) + 1), values, style, marker="o", label=system, color=colors[system])
     _finish(axis, "share of recommendations by popularity decile (1 = most popular)", "decile")
     _save(figure, file)
+
+
+def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequence[str], accuracy: str) -> None:
+    """Draw accuracy against what it may cost, one point a system, named beside the plot.
+
+    Args:
+        file: PNG to write.
+        points: system -> its accuracy, then its value on each horizontal axis.
+        labels: of the horizontal axes, one plot each.
+        accuracy: label of the vertical axis.
+    """
+    figure, axes = _figure(len(labels))
+    colors = _distinct(points)
+    for position, (axis, label) in enumerate(zip(axes, labels, strict=True), start=1):
+        for system, values in points.items():
+            axis.scatter(values[position], values[0], color=colors[system], s=36, zorder=3)
+        _finish(axis, "", label)
+        axis.set_ylabel(accuracy)
+    heights = _spread([values[0] for values in points.values()], axes[-1].get_ylim())
+    for (system, values), height in zip(points.items(), heights, strict=True):
+        axes[-1].annotate(
+            system, (values[-1], values[0]), (1.04, height), textcoords=("axes fraction", "data"), va="center",
+            fontsize=8, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colors[system], "lw": 0.5, "shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
+    _save(figure, file)
+
+
+def _distinct(systems: Iterable[str]) -> dict[str, Any]:
+    """Return a colour a system: its own, or one that no other has."""
+    from matplotlib import colormaps
+
+    names = list(systems)
+    others = [name for name in names if name not in COLORS]
+    palette = colormaps["tab20"].colors[2:]  # without the blues, which are ours
+    return {name: COLORS.get(name) or palette[others.index(name) % len(palette)] for name in names}
+
+
+def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float]:
+    """Return the heights moved apart as little as makes labels readable, in the order given."""
+    gap = max((limits[1] - limits[0]) / 14, 1e-9)
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    moved = [heights[place] for place in order]
+    for _ in range(50):
+        for low in range(len(moved) - 1):
+            overlap = gap - (moved[low + 1] - moved[low])
+            if overlap > 0:
+                moved[low] -= overlap / 2
+                moved[low + 1] += overlap / 2
+    return [height for _, height in sorted(zip(order, moved, strict=True))]
 
 
 def _figure(num_axes: int) -> tuple[Any, Any]:

@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from pipelines.models.exposure import LOWER_IS_BETTER
+
 Texts = Sequence[Sequence[str]]
 
 _STYLE = """
@@ -51,7 +53,7 @@ def _facts(facts: Mapping[str, Any]) -> str:
 
 def _table(rows: Mapping[str, Mapping[str, float]]) -> str:
     columns = list(dict.fromkeys(name for values in rows.values() for name in values))
-    best = {c: max(values.get(c, 0.0) for system, values in rows.items() if system != "oracle") for c in columns}
+    best = {c: _best(c, [v.get(c, 0.0) for system, v in rows.items() if system != "oracle"]) for c in columns}
     head = "".join(f"<th>{escape(name.replace('_at_', ' @ ').replace('_', ' '))}</th>" for name in columns)
     lines = [f"<tr><th>system</th>{head}</tr>"]
     for system, values in rows.items():
@@ -68,6 +70,12 @@ def _texts(rows: Texts) -> str:
 
 def _tagged(row: Sequence[str], tag: str) -> str:
     return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
+
+
+def _best(column: str, values: Sequence[float]) -> float:
+    if column.startswith("popularity_lift"):
+        return min(values, key=abs)  # either way is a bias
+    return min(values) if column.startswith(LOWER_IS_BETTER) else max(values)
 
 
 def _cell(value: float | None, best: float) -> str:

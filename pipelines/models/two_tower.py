@@ -92,7 +92,7 @@ class TwoTower(keras.Model):
     def _build_query_tower(self) -> keras.Model:
         settings, tables = self._settings, self.tables
         inputs = input_tensors(settings["query_shapes"])
-        user = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["user"])
+        user = IdDropout(settings["user_dropout"], 1, self._next_seed())(inputs["user"])  # unseen users share an id
         history = HistoryPooling(name="history_pooling")([tables["item"](inputs["history"]), inputs["history"]])
         taste = BagPooling()([tables["category"](inputs["taste"]), inputs["taste"], inputs["taste_weights"]])
         attributes = BagPooling()([tables["attribute"](inputs["attributes"]), inputs["attributes"]])

@@ -26,7 +26,7 @@ from pipelines.contracts import (
     TrainingSet,
 )
 from pipelines.errors import TrainingError
-from pipelines.models import systems
+from pipelines.models import cold_start, systems
 from pipelines.models.baselines import baseline_orders
 from pipelines.models.candidates import Rows
 from pipelines.models.evaluation_page import REPORT, write_evaluation
@@ -192,7 +192,14 @@ class _Evaluator:
             chosen = np.random.default_rng(self.seed).permutation(len(users))[: self.config.max_users]
             users = users.take(pa.array(np.sort(chosen)))
         items = self.feature_store.items_at(cut, features=self.training_set.features)
-        return Holdout.of(self._known_before(cut), window, items, users)
+        return Holdout.of(
+            self._known_before(cut),
+            window,
+            items,
+            users,
+            trained_until=self.training_set.validation_start,
+            sparse_events=self.config.cold_start.sparse_events,
+        )
 
     def _known_before(self, cut: datetime) -> pa.Table:
         """Return user, item and time of the events that were known before `cut`."""
@@ -240,6 +247,11 @@ class _Evaluator:
         intervals = {
             name: bootstrap_interval(result.per_user[metric], seed=self.seed) for name, result in measured.items()
         }
+        slices = {
+            name: {system: result.slices[name] for system, result in measured.items()}
+            for name in next(iter(measured.values())).slices
+        }
+        goals = cold_start.goals(slices, RECOMMENDER, metric, self.config.cold_start)
         return {
             "dataset": snapshot.dataset,
             "snapshot": snapshot.snapshot_id,
@@ -253,8 +265,7 @@ class _Evaluator:
             "interval_metric": metric,
             "intervals": intervals,
             "metrics": {name: result.overall for name, result in measured.items()},
-            "slices": {
-                name: {system: result.slices[name] for system, result in measured.items()}
-                for name in next(iter(measured.values())).slices
-            },
+            "slices": slices,
+            "cold_start": cold_start.as_json(goals, metric),
+            "cold_start_notes": [goal.sentence("recommender", metric) for goal in goals],
         }

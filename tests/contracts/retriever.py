@@ -176,6 +176,13 @@ class RetrieverContract:
         order = np.array([5, 2, 4, 2])
         np.testing.assert_allclose(fitted.score(queries.take(order)), together[order], rtol=1e-4, atol=1e-5)
 
+    def test_equal_histories_get_equal_scores(self, fitted: Retriever, queries: Sequences) -> None:
+        """Of users the model has not seen; a known one may have tastes of their own."""
+        twins = queries.take(np.array([2, 2, 3]))
+        scores = fitted.score(replace(twins, users=np.full(3, -1, dtype=np.int32)))
+        np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(scores, fitted.score(replace(twins, users=np.full(3, -1, dtype=np.int32))))
+
     def test_serving_knows_order_alone_and_is_answered(self, fitted: Retriever, queries: Sequences) -> None:
         bare = replace(queries, times=None, values=None, moments=None)
         assert np.isfinite(fitted.score(bare)).all()

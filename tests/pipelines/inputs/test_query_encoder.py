@@ -47,9 +47,21 @@ def test_a_row_alone_is_encoded_as_among_many(rows, encoder):
 
 def test_an_unknown_user_with_nothing_known_is_encoded(encoder):
     encoded = encoder.encode(pa.table({"user_id": ["never seen"]}))
-    assert 1 <= encoded["user"][0] <= 4
+    assert encoded["user"][0] == 1
     assert not encoded["history"].any()
     assert encoded["query_numbers"].shape == (1, encoder.shapes["query_numbers"][0][0])
+
+
+def test_unseen_users_share_an_id_that_no_known_user_has(rows, encoder):
+    strangers = encoder.encode(pa.table({"user_id": [f"stranger {n}" for n in range(20)]}))
+    assert set(strangers["user"].tolist()) == {1}
+    assert encoder.encode(rows)["user"].min() > 1
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -np.inf, 3e38, -3e38])
+def test_a_weight_of_a_taste_that_is_no_share_becomes_one(encoder, weight):
+    row = pa.table({"taste_categories": [["drama"]], "taste_weights": pa.array([[weight]], pa.list_(pa.float32()))})
+    assert 0 <= encoder.encode(row)["taste_weights"][0, 0] <= 1
 
 
 def test_null_lists_and_numbers_equal_missing_columns(encoder):

@@ -1,16 +1,20 @@
 import json
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 
 from pipelines.config import EvaluationConfig, SourceConfig
 from pipelines.contracts import Evaluation
 from pipelines.errors import TrainingError
+from pipelines.models import exposure
 from pipelines.models.per_user import read_per_user
 from pipelines.steps import evaluate_models as module
 from pipelines.steps.evaluate_models import evaluate_models
+from tests.support.model_refs import RowFeatureStore, RowLake, training_set
 from tests.support.trained_models import SEED, World
 
 CONFIG = EvaluationConfig(ks=(5, 10), num_candidates=20)
@@ -38,7 +42,7 @@ def test_every_system_has_every_metric_at_every_k(evaluation):
     assert set(evaluation.metrics) == {"popularity", *CONFIG.baselines, "retrieval", "recommender"}
     for values in evaluation.metrics.values():
         accuracy = {f"{metric}_at_{k}" for metric in ("recall", "ndcg", "mrr", "hit_rate") for k in (5, 10)}
-        beyond = {f"{metric}_at_10" for metric in ("coverage", "novelty", "diversity", "popularity_share")}
+        beyond = {f"{metric}_at_10" for metric in exposure.NAMES}
         assert accuracy | beyond == set(values)
 
 
@@ -56,7 +60,8 @@ def test_the_page_names_the_model_and_every_baseline(evaluation):
 
 def test_slices_cover_users_and_items(evaluation):
     slices = report(evaluation)["slices"]
-    assert set(slices) == {"new users", "existing users", "new items", "head items", "tail items"}
+    users = {"new users", "sparse users", "existing users"}
+    assert set(slices) == users | {"new items", "head items", "tail items"}
     counts = {name: rows["recommender"]["num_users"] for name, rows in slices.items()}
     assert counts["new users"] + counts["existing users"] == report(evaluation)["num_users"]
 
@@ -64,8 +69,47 @@ def test_slices_cover_users_and_items(evaluation):
 def test_the_page_needs_nothing_else_and_says_who_won(evaluation):
     page = (Path(evaluation.uri) / "report.html").read_text()
     assert "The recommender" in page
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "http" not in page.split("<body")[0].replace("data:", "")
+
+
+def test_each_cold_start_slice_says_whether_its_goal_is_met(evaluation):
+    page = (Path(evaluation.uri) / "report.html").read_text()
+    goals = report(evaluation)["cold_start"]
+    assert set(goals) == {"new users", "sparse users", "new items"}
+    for name, goal in goals.items():
+        assert f"{name.capitalize()} (" in page
+        if goal["num_users"]:
+            assert goal["value"] == report(evaluation)["slices"][name]["recommender"]["ndcg_at_10"]
+    assert "goal met" in page or "goal not met" in page or "goal is not measured" in page
+
+
+def test_planted_newcomers_are_asked_for_and_a_planted_new_item_is_a_candidate(world, tmp_path):
+    """A user of the test window alone, and an item first used after the training window that the models never saw."""
+    rows = planted(world.rows)
+    labels = training_set(tmp_path / "set", rows, dataset="planted")
+    config = CONFIG.model_copy(update={"ks": (5, 10, 50), "num_candidates": 50, "baselines": ()})
+    found = evaluate(
+        world, config, training_set=labels, feature_store=RowFeatureStore(rows), lake=RowLake(rows),
+        artifacts=type(world.artifacts)(tmp_path), registry=deepcopy(world.registry),
+    )  # fmt: skip
+    slices = report(found)["slices"]
+    assert slices["new users"]["recommender"]["num_users"] == 1
+    assert slices["new items"]["recommender"]["num_users"] == 1
+    # The list is as long as the corpus: what is a candidate is found, what is not never is.
+    for system in ("retrieval", "recommender", "popularity"):
+        assert slices["new items"][system]["recall_at_50"] == 1.0
+        assert slices["new users"][system]["recall_at_50"] == 1.0
+
+
+def planted(rows: pa.Table) -> pa.Table:
+    """Change three labels: item `new` is first used in the validation window, then by `newcomer` in the test window."""
+    users, items = rows["user_id"].to_pylist(), rows["item_id"].to_pylist()
+    items[800] = items[900] = "new"
+    users[900] = "newcomer"
+    for name, values in (("user_id", users), ("item_id", items)):
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
 
 
 def test_metrics_and_report_reach_the_models_pages(world, evaluation):
@@ -145,10 +189,7 @@ def test_the_champion_is_not_measured_against_itself(world, monkeypatch):
 
 def test_nothing_of_the_test_window_changes_what_is_recommended(world, evaluation, tmp_path):
     """Another future gives other relevance, but the same lists: popularity of items and coverage stay."""
-    import pyarrow as pa
     import pyarrow.compute as pc
-
-    from tests.support.model_refs import RowFeatureStore, RowLake
 
     cut = pa.scalar(world.training_set.test_start, pa.timestamp("us", tz="UTC"))
     past = world.rows.filter(pc.less(world.rows["event_timestamp"], cut))
