@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.models.calibration import Reliability
+
 COLORS = {
     "recommender": "#1b6ca8",
     "retrieval": "#5fa8d3",
@@ -47,6 +49,17 @@ def popularity_bias(file: Path, shares: Mapping[str, Sequence[float]]) -> None:
         style = {"linestyle": "--", "color": "black"} if system not in COLORS else {"color": COLORS[system]}
         axis.plot(range(1, len(values) + 1), values, marker="o", label=system, **style)
     _finish(axis, "share of recommendations by popularity decile (1 = most popular)", "decile")
+    _save(figure, file)
+
+
+def reliability(file: Path, found: Reliability) -> None:
+    """Draw the share of positives against the predicted probability, one point a bin, beside the diagonal."""
+    figure, (axis,) = _figure(1)
+    highest = float(max(found.predicted.max(), found.observed.max()))
+    axis.plot([0, highest], [0, highest], linestyle="--", color="black", label="perfectly calibrated")
+    label = f"validation pairs; expected calibration error {found.error:.4f}"
+    axis.plot(found.predicted, found.observed, marker="o", color=COLORS["recommender"], label=label)
+    _finish(axis, "share that was used against predicted probability", "predicted probability")
     _save(figure, file)
 
 
