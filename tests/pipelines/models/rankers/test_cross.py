@@ -5,6 +5,7 @@ from tests.contracts.ranker import RankerContract
 
 class TestCross(RankerContract):
     model = "cross"
+    loss = "list_mle"
     settings = {"projection_dim": 4}
 
 
