@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
+DECAY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,44 @@ class Reliability:
 def fit_logistic(evidence: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> tuple[Doubles, float]:
     """Return weights `[num_evidence]` and shift that make their sum the log odds, by weighted maximum likelihood.
 
-    Newton's method with a little weight decay, which also settles the case of a single class. Evidence is not let
-    speak against itself: a weight is at least 0.
+    Newton's method on standardized evidence, each step shortened until the likelihood grows: losses differ by orders of
+    magnitude in the scale of what they make a network say. A little weight decay also settles the case of a single
+    class. Evidence is not let speak against itself: a weight is at least 0.
     """
-    x = np.concatenate([evidence.astype(np.float64), np.ones((len(labels), 1))], axis=1)
-    parameters, decay = np.zeros(x.shape[1]), 1e-3
-    free = np.ones(len(parameters), dtype=bool)
-    for _ in range(50):
-        probability = 1 / (1 + np.exp(-np.clip(x @ parameters, -30, 30)))
-        gradient = x.T @ (weights * (probability - labels)) + decay * parameters
-        curvature = (x * (weights * probability * (1 - probability))[:, None]).T @ x + decay * np.eye(len(parameters))
-        step = np.zeros_like(parameters)
-        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
-        parameters = parameters - np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
+    center, spread = evidence.mean(axis=0, dtype=np.float64), evidence.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 0, spread, 1.0)
+    x = np.concatenate([(evidence - center) / spread, np.ones((len(labels), 1))], axis=1)
+    parameters, free = np.zeros(x.shape[1]), np.ones(x.shape[1], dtype=bool)
+    for _ in range(100):
+        moved = _newton_step(x, labels, weights, parameters, free)
+        done = np.abs(moved - parameters).max() < 1e-8
+        parameters = moved
+        if done:
             negative = np.append(parameters[:-1] < 0, False)
             if not negative.any():
                 break
             parameters[negative], free[negative] = 0.0, False
-    return np.maximum(parameters[:-1], 0.0), float(parameters[-1])
+    scales = np.maximum(parameters[:-1], 0.0) / spread
+    return scales, float(parameters[-1] - center @ scales)
+
+
+def _newton_step(
+    x: Doubles, labels: NDArray[Any], weights: NDArray[Any], parameters: Doubles, free: NDArray[np.bool_]
+) -> Doubles:
+    """Return better parameters `[num_parameters]`, or the same where there are none; only `free` ones change."""
+    probability = 1 / (1 + np.exp(-np.clip(x @ parameters, -30, 30)))
+    gradient = x.T @ (weights * (probability - labels)) + DECAY * parameters
+    curvature = (x * (weights * probability * (1 - probability))[:, None]).T @ x + DECAY * np.eye(len(parameters))
+    step = np.zeros_like(parameters)
+    step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
+
+    def loss(tried: Doubles) -> float:
+        logits = x @ tried
+        return float(weights @ (np.logaddexp(0, logits) - labels * logits) + DECAY / 2 * tried @ tried)
+
+    before = loss(parameters)
+    for halvings in range(30):
+        tried = parameters - step / 2**halvings
+        if loss(tried) < before:
+            return tried
+    return parameters

@@ -6,6 +6,7 @@ fitted afterwards, on labels of the validation window that neither was trained o
 """
 
 import keras
+import keras_rs  # noqa: F401 - a network may use it; see train_ranker
 import numpy as np
 from numpy.typing import NDArray
 

@@ -83,6 +83,7 @@ def train_ranker(
     prepare_keras(seed)
     from pipelines.models.ranker import build_ranker
 
+    prepare_keras(seed)  # once more: keras_rs, imported with it, draws random numbers the first time
     trained, served = build_ranker(
         dict(shapes),
         dict(sizes),

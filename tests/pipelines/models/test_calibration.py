@@ -23,6 +23,18 @@ def test_evidence_that_speaks_against_itself_gets_no_weight_and_the_rest_is_fitt
     np.testing.assert_allclose([scales[1], shift], [alone[0], shift_alone], rtol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [0.001, 1.0, 300.0])
+def test_calibration_does_not_depend_on_the_scale_and_place_of_the_evidence(scale):
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=5_000)
+    labels = (rng.random(5_000) < 1 / (1 + np.exp(-(3 * score - 5)))).astype(float)
+    evidence = np.stack([score * scale + 40 * scale, rng.normal(size=5_000)], axis=1)
+    scales, shift = fit_logistic(evidence, labels, np.ones(5_000))
+    probability = 1 / (1 + np.exp(-(evidence @ scales + shift)))
+    assert scales[0] * scale == pytest.approx(3, abs=0.5)
+    assert probability.mean() == pytest.approx(labels.mean(), abs=1e-4)
+
+
 def test_calibration_survives_a_single_class():
     scales, shift = fit_logistic(np.array([[0.3], [-0.2]]), np.zeros(2), np.ones(2))
     assert np.isfinite([*scales, shift]).all()
