@@ -144,8 +144,8 @@ def handed_params(step: str) -> dict[str, Param]:
     }
 
 
-def model_param() -> dict[str, Param]:
-    """Return the parameter that chooses the retrieval model."""
+def model_params() -> dict[str, Param]:
+    """Return the parameters that choose the models and what the ranking model learns by."""
     return {
         "model": Param(
             None,
@@ -155,7 +155,25 @@ def model_param() -> dict[str, Param]:
             title="Retrieval model",
             description="Which model retrieves; `tandem models` says what each needs and is good at. Empty: as "
             "the configuration says (two_tower by default). Its own settings: retrieval.settings in Settings.",
-        )
+        ),
+        "ranker": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *entrypoints.ranker_names()],
+            values_display={"null": "as configured"},
+            title="Ranking model",
+            description="Which model ranks; `tandem models` says what each is good at. Empty: as the configuration "
+            "says (cross by default). Its own settings: ranking.settings in Settings.",
+        ),
+        "ranking_loss": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *entrypoints.ranking_loss_names()],
+            values_display={"null": "as configured"},
+            title="Ranking loss",
+            description="What the ranking model learns by; `tandem models` lists them. Empty: as the configuration "
+            "says (logistic by default).",
+        ),
     }
 
 

@@ -17,12 +17,12 @@ from airflow.sdk import dag
 
 from dags import tasks
 from dags.assets import EVENTS, FEATURES, MODELS, RELEASE
-from dags.defaults import DAG_ARGS, as_of_param, model_param, source_params
+from dags.defaults import DAG_ARGS, as_of_param, model_params, source_params
 
 
 @dag(
     schedule=None,
-    params={**source_params(), **model_param(), "as_of": as_of_param()},
+    params={**source_params(), **model_params(), "as_of": as_of_param()},
     tags=["tandem", "pipeline"],
     doc_md=__doc__,
     **DAG_ARGS,

@@ -4,7 +4,8 @@
 through the asset `models`.
 
 **Inputs.** The feature set that the triggering event names. By hand: the features of a dataset published last, and
-single settings, such as `{"retrieval.epochs": 10}`. *Retrieval model* chooses one of `tandem models`.
+single settings, such as `{"retrieval.epochs": 10}`. *Retrieval model*, *Ranking model* and *Ranking loss*
+choose from `tandem models`.
 
 **What you get.** Two model versions in MLflow with metrics, plots, signature and the training set's fingerprint, and an
 evaluation on the last part of time beside popularity and the champion. Equal inputs give the versions that are there.
@@ -24,12 +25,12 @@ from airflow.sdk import dag
 
 from dags import tasks
 from dags.assets import FEATURES, MODELS
-from dags.defaults import DAG_ARGS, handed_params, model_param
+from dags.defaults import DAG_ARGS, handed_params, model_params
 
 
 @dag(
     schedule=[FEATURES],
-    params={**model_param(), **handed_params("features")},
+    params={**model_params(), **handed_params("features")},
     tags=["tandem", "models"],
     doc_md=__doc__,
     **DAG_ARGS,

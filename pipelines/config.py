@@ -167,8 +167,11 @@ class RetrievalConfig(Section):
 
 
 class RankingConfig(Section):
-    """The deep-and-cross network."""
+    """The ranking model: which one, what it learns by, and the settings that all of them share."""
 
+    model: str = Field("cross", description="name in `tandem models`")
+    loss: str = Field("logistic", description="what it learns by; a name in `tandem models`")
+    settings: dict[str, Any] = Field({}, description="settings of the model, over its defaults")
     num_queries: int = Field(12_000, ge=10, description="queries the model is trained on")
     num_candidates: int = Field(24, ge=2, description="candidates a training query")
     retrieved_share: float = Field(
@@ -180,8 +183,7 @@ class RankingConfig(Section):
     max_text_tokens: int = Field(8, ge=0, description="words of title and text used; 0 is none")
     num_oov_buckets: int = Field(8, ge=1, description="buckets for ids unknown at training")
     embedding_dim: int = Field(16, ge=2, description="length of categorical embeddings")
-    num_cross_layers: int = Field(2, ge=0, description="layers that multiply features")
-    hidden_units: tuple[int, ...] = Field((64, 32), description="layers of the deep part")
+    hidden_units: tuple[int, ...] = Field((64, 32), description="dense layers; in multi_task those of each expert")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of units left out while training")
     item_dropout: float = Field(0.1, ge=0, lt=1, description="share of item ids replaced by an unseen one in training")
     value_weight: float = Field(0.1, ge=0, description="weight of the expected value's loss")

@@ -27,6 +27,8 @@ def add(commands: Any) -> None:
     one = _add(commands, "train", _train_models, f"{about}; MODEL of `tandem models` retrieves")
     one.add_argument("model", metavar="MODEL", help="retrieval model, as `tandem models` lists it")
     one.add_argument("--preset", help="settings that come with the model, such as quality")
+    one.add_argument("--ranker", metavar="NAME", help="ranking model, as `tandem models` lists it; default: cross")
+    one.add_argument("--ranking-loss", metavar="NAME", help="what it learns by, from the same list; default: logistic")
 
 
 def _add(

@@ -1,4 +1,4 @@
-"""`tandem models`: the retrieval models, what they need and what they are good at."""
+"""`tandem models`: models and ranking losses, what they need and what they are good at."""
 
 import argparse
 from typing import Any
@@ -8,7 +8,7 @@ from pipelines import entrypoints
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    about = "list the retrieval models, what they need and what they are good at"
+    about = "list the models and ranking losses, what they need and what they are good at"
     command = commands.add_parser("models", help=about, description=about)
     command.add_argument("--json", action="store_true", help="print JSON for a program, with settings and defaults")
     command.set_defaults(call=call)
@@ -22,6 +22,7 @@ def call(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print_json(found)
     else:
-        columns = ("name", "family", "needs", "good_at")
-        print_table(("name", "family", "needs", "good at"), [[model[key] for key in columns] for model in found])
+        columns = ("kind", "name", "family", "needs", "good_at")
+        titles = [column.replace("_", " ") for column in columns]
+        print_table(titles, [[model[key] for key in columns] for model in found])
     return 0

@@ -36,8 +36,9 @@ def parameters(parsed: argparse.Namespace) -> Json:
     """Return the options given, as parameters of a DAG run: see `entrypoints.resolve_params`."""
     paths = {name: getattr(parsed, name) for name in ("data", "mapping", "config")}
     absolute = {name: str(Path(path).resolve()) for name, path in paths.items() if path}
-    model, preset = getattr(parsed, "model", None), getattr(parsed, "preset", None)
-    given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, "model": model, **absolute}
+    models = {name: getattr(parsed, name, None) for name in ("model", "ranker", "ranking_loss")}
+    preset = getattr(parsed, "preset", None)
+    given = {"source": parsed.source, "dataset": parsed.dataset, "seed": parsed.seed, **models, **absolute}
     settings = dict(assignment(pair) for pair in parsed.set)
     if preset:
         settings["retrieval.preset"] = preset

@@ -35,8 +35,8 @@ def resolve_params(params: Mapping[str, Any]) -> Json:
     """Resolve the configuration of a trigger form or command line.
 
     Args:
-        params: any of `source`, `data`, `mapping`, `config`, `dataset`, `seed`, `model` and `settings` (dotted key ->
-            value); None and missing mean the configuration's own.
+        params: any of `source`, `data`, `mapping`, `config`, `dataset`, `seed`, `model`, `ranker`,
+            `ranking_loss` and `settings` (dotted key -> value); None and missing mean the configuration's own.
 
     Raises:
         ConfigError: a value is not legal, or `data` and `mapping` are given without the source they belong to.
@@ -50,9 +50,10 @@ def resolve_params(params: Mapping[str, Any]) -> Json:
 
 
 def single_settings(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted key -> value of the parameters that change a configuration: `model` and `settings`."""
-    model = params.get("model")
-    return ({"retrieval.model": model} if model else {}) | (params.get("settings") or {})
+    """Return dotted key -> value of the parameters that change a configuration: models, loss and `settings`."""
+    keys = {"model": "retrieval.model", "ranker": "ranking.model", "ranking_loss": "ranking.loss"}
+    chosen = {key: params[name] for name, key in keys.items() if params.get(name)}
+    return chosen | (params.get("settings") or {})
 
 
 def read_config(uri: str) -> Config:

@@ -50,18 +50,35 @@ def model_names() -> list[str]:
     return list(MODELS)
 
 
-def list_models() -> list[Json]:
-    """Return every retrieval model: name, family, needs, good at, source and settings with their defaults."""
-    from pipelines.models.retrievers.catalogue import listing
+def ranker_names() -> list[str]:
+    """Return the names of all ranking models; quick, for forms."""
+    from pipelines.models.rankers.catalogue import RANKERS
 
-    return listing()
+    return list(RANKERS)
+
+
+def ranking_loss_names() -> list[str]:
+    """Return the names of all that ranking models learn by; quick, for forms."""
+    from pipelines.models.rankers.catalogue import LOSSES
+
+    return list(LOSSES)
+
+
+def list_models() -> list[Json]:
+    """Return every model and ranking loss: kind, name, family, needs, good at, source, settings with defaults."""
+    from pipelines.models.rankers.catalogue import listing as rankers
+    from pipelines.models.retrievers.catalogue import listing as retrievers
+
+    return [{"kind": "retrieval", **model} for model in retrievers()] + rankers()
 
 
 def train_retrieval(config: str, training_set: Json) -> Json:
     """Train and register the retrieval model; returns a ModelVersion."""
+    from pipelines.models.rankers.catalogue import chosen_ranker
     from pipelines.steps.train_retrieval import train_retrieval as step
 
     c = read_config(config)
+    chosen_ranker(c.ranking)  # a misspelt one is refused here, not when retrieval has been trained
     stores = open_model_stores(c)
     return as_json(step(TrainingSet(**training_set), config=c.retrieval, seed=c.seed, **stores))
 

@@ -50,8 +50,11 @@ def run_onnx(session: Any, inputs: dict[str, NDArray[Any]], *, batch_size: int =
     names = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
     num_rows = len(inputs[names[0]])
+    if not num_rows:  # to ONNX a dimension of 0 means "as before": a graph that reshapes cannot be run on no row
+        one = {name: np.zeros((1, *inputs[name].shape[1:]), inputs[name].dtype) for name in names}
+        return {name: values[:0] for name, values in run_onnx(session, one).items()}
     batches = [
         session.run(None, {name: inputs[name][start : start + batch_size] for name in names})
-        for start in range(0, max(num_rows, 1), batch_size)
+        for start in range(0, num_rows, batch_size)
     ]
     return {name: np.concatenate(parts) for name, parts in zip(outputs, zip(*batches, strict=True), strict=True)}

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.models.calibration import Reliability
+
 COLORS = {
     "recommender": "#1b6ca8",
     "retrieval": "#5fa8d3",
@@ -100,6 +102,17 @@ def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float
                 moved[low] -= overlap / 2
                 moved[low + 1] += overlap / 2
     return [height for _, height in sorted(zip(order, moved, strict=True))]
+
+
+def reliability(file: Path, found: Reliability) -> None:
+    """Draw the share of positives against the predicted probability, one point a bin, beside the diagonal."""
+    figure, (axis,) = _figure(1)
+    highest = float(max(found.predicted.max(), found.observed.max()))
+    axis.plot([0, highest], [0, highest], linestyle="--", color="black", label="perfectly calibrated")
+    label = f"validation pairs; expected calibration error {found.error:.4f}"
+    axis.plot(found.predicted, found.observed, marker="o", color=COLORS["recommender"], label=label)
+    _finish(axis, "share that was used against predicted probability", "predicted probability")
+    _save(figure, file)
 
 
 def _figure(num_axes: int) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The ranking model: deep and cross over one pair, two tasks.
+"""The ranking model around its network: inputs and embeddings of one pair, two tasks, calibration.
 
 Retrieval's score stays out of the network and joins it at the end. On the labels that the towers were trained on their
 scores are far too good, and a network that had seen them there would trust them too much; how far to trust either is
@@ -6,7 +6,7 @@ fitted afterwards, on labels of the validation window that neither was trained o
 """
 
 import keras
-import keras_rs
+import keras_rs  # noqa: F401 - a network may use it; see train_ranker
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +14,7 @@ from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_similarity import HistorySimilarity
 from pipelines.models.layers.id_dropout import IdDropout
 from pipelines.models.layers.logistic_calibration import LogisticCalibration
+from pipelines.models.rankers.base import DenseLayers, Ranker
 from pipelines.models.two_tower import Shapes, embedding_table, input_tensors
 
 LOGIT, PROBABILITY, EXPECTED_VALUE = "logit", "probability", "expected_value"
@@ -24,11 +25,10 @@ def build_ranker(
     sizes: dict[str, int],
     item_vectors: NDArray[np.float32],
     *,
+    body: Ranker,
+    dense: DenseLayers,
     embedding_dim: int,
-    num_cross_layers: int,
-    hidden_units: tuple[int, ...],
     item_dropout: float,
-    dropout: float,
     num_oov_buckets: int,
     seed: int,
 ) -> tuple[keras.Model, keras.Model]:
@@ -39,13 +39,12 @@ def build_ranker(
         sizes: vocabulary name -> number of ids.
         item_vectors: what retrieval knows of each item id, `[sizes["item"], vector_dim]`; not trained further. Zeros
             where it knows nothing.
+        body: the network between features and outputs.
+        dense: its dense layers.
         embedding_dim: length of every embedding.
-        num_cross_layers: layers of the cross network (DCN v2, low rank).
-        hidden_units: of the deep network.
         item_dropout: share of item ids replaced by an unseen one while training.
-        dropout: share of hidden units dropped while training.
         num_oov_buckets: ids kept for unseen values.
-        seed: of dropout.
+        seed: of the dropout of ids.
 
     Returns:
         The trained model, outputs `logit` and `expected_value` `[batch, 1]`, and the served model, outputs
@@ -71,15 +70,9 @@ def build_ranker(
     # The query encoder is retrieval's: of its buckets only the first is sure to exist.
     device = tables["device"](IdDropout(item_dropout, 1, seed * 1_000 + 102)(inputs["device"]))
     features = keras.layers.Concatenate()([item, history, similar, *bags, device, *numbers])
-    crossed = features
-    for _ in range(num_cross_layers):
-        crossed = keras_rs.layers.FeatureCross(projection_dim=embedding_dim)(features, crossed)
-    deep = crossed
-    for position, units in enumerate(hidden_units):
-        deep = keras.layers.Dense(units, activation="silu")(deep)
-        deep = keras.layers.Dropout(dropout, seed=seed * 1_000 + 111 + position)(deep)
-    logit = keras.layers.Dense(1, name=LOGIT)(deep)
-    value = keras.layers.Dense(1, name="value")(deep)
+    of_interaction, of_value = body.layers(features, dense)
+    logit = keras.layers.Dense(1, name=LOGIT)(of_interaction)
+    value = keras.layers.Dense(1, name="value")(of_value)
     evidence = keras.layers.Concatenate()([logit, retrieval_score])
     probability = LogisticCalibration(name="calibration")(evidence)
     served = {PROBABILITY: keras.layers.Reshape(())(probability), EXPECTED_VALUE: keras.layers.Reshape(())(value)}

@@ -1,6 +1,6 @@
 """Train the ranking model on encoded pairs, calibrate it, and decide whether it should order."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,49 +10,19 @@ from numpy.typing import NDArray
 
 from pipelines.config import RankingConfig
 from pipelines.errors import TrainingError
-from pipelines.models.batches import Arrays, Batch
+from pipelines.models.batches import Batch
+from pipelines.models.calibration import Reliability, fit_logistic
+from pipelines.models.pairs import PairData, Targets, list_batches, lists_a_batch, pair_batches, whole_lists
+from pipelines.models.rankers.base import DenseLayers
+from pipelines.models.rankers.catalogue import chosen_ranker
+from pipelines.models.rankers.losses import RankingLoss
+from pipelines.models.ranking_metrics import list_auc, list_ndcg, value_gain
 from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_ndcg_at_10"
 WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
-
-
-@dataclass(frozen=True)
-class PairData:
-    """Encoded pairs of a split: each side once, and which rows make a pair.
-
-    Attributes:
-        queries: query inputs, `[num_queries, ...]`.
-        items: item inputs, `[num_item_rows, ...]`.
-        pair_numbers: `[num_pairs, num_pair_numbers]`.
-        query_rows: row in `queries` of each pair, `[num_pairs]`.
-        item_rows: row in `items` of each pair, `[num_pairs]`.
-        label: 1 where the user went on to use the item, float32 `[num_pairs]`.
-        weight: how many pairs a sampled one stands for, float32 `[num_pairs]`.
-        value: the event's value, NaN where there is none, float32 `[num_pairs]`.
-    """
-
-    queries: Arrays
-    items: Arrays
-    pair_numbers: NDArray[np.float32]
-    query_rows: NDArray[np.int64]
-    item_rows: NDArray[np.int64]
-    label: NDArray[np.float32]
-    weight: NDArray[np.float32]
-    value: NDArray[np.float32]
-
-    @property
-    def retrieval_score(self) -> NDArray[np.float32]:
-        """Retrieval's score of each pair, standardized, `[num_pairs]`."""
-        return self.pair_numbers[:, 0]
-
-    def inputs(self, rows: Any) -> Arrays:
-        """Return the model inputs of some pairs."""
-        gathered = {name: values[self.query_rows[rows]] for name, values in self.queries.items()}
-        gathered |= {name: values[self.item_rows[rows]] for name, values in self.items.items()}
-        return {**gathered, "pair_numbers": self.pair_numbers[rows]}
 
 
 @dataclass(frozen=True)
@@ -63,6 +33,7 @@ class TrainedRanker:
         served: Keras model with outputs `probability` and `expected_value`.
         fit: how training went.
         metrics: measured on validation pairs.
+        reliability: of the probabilities, on validation pairs.
         use_for_ordering: whether the network orders validation candidates better together with retrieval's score than
             that score alone, by more than one standard error over queries. If not, its weight is 0: the probability
             is retrieval's score, calibrated, and ordering by it is retrieval's order.
@@ -71,6 +42,7 @@ class TrainedRanker:
     served: Any
     fit: Fit
     metrics: dict[str, float]
+    reliability: Reliability
     use_for_ordering: bool
 
 
@@ -92,47 +64,55 @@ def train_ranker(
         shapes: of the ranking encoder.
         sizes: vocabulary name -> number of ids.
         item_vectors: what retrieval knows of each item id, `[sizes["item"], vector_dim]`.
-        config: the model and how to train it.
+        config: the model, its loss and how to train it.
         seed: decides initial weights, order of rows and dropout.
 
     Raises:
-        TrainingError: there are too few positive pairs, or the loss is not finite.
+        ConfigError: the model, its loss or one of its settings is unknown.
+        TrainingError: there are too few positive pairs, they lack what the loss needs, or the loss is not finite.
     """
+    body, loss = chosen_ranker(config)
     num_positive = int(train.label.sum())
     if num_positive < FEWEST_POSITIVES:
         raise TrainingError(
             f"{num_positive} of {len(train.label)} training pairs are positive; expected at least {FEWEST_POSITIVES}. "
             "Raise ranking.num_queries, or train retrieval longer"
         )
+    targets = Targets.of(train, by_value=loss.by_value)
+    feed = _Feed.of(train, targets, loss, config.batch_size)
     prepare_keras(seed)
     from pipelines.models.ranker import build_ranker
 
-    architecture = config.model_dump(
-        include={"embedding_dim", "num_cross_layers", "hidden_units", "item_dropout", "dropout", "num_oov_buckets"}
+    prepare_keras(seed)  # once more: keras_rs, imported with it, draws random numbers the first time
+    trained, served = build_ranker(
+        dict(shapes),
+        dict(sizes),
+        item_vectors,
+        body=body,
+        dense=DenseLayers(config.hidden_units, config.dropout, seed),
+        seed=seed,
+        **config.model_dump(include={"embedding_dim", "item_dropout", "num_oov_buckets"}),
     )
-    trained, served = build_ranker(dict(shapes), dict(sizes), item_vectors, seed=seed, **architecture)
-    center, spread = _value_scale(train)
-    _start_at(trained, train)
-    num_steps = config.epochs * max(1, len(train.label) // config.batch_size)
-    _compile(trained, config, num_steps=num_steps)
+    _start_at(trained, targets.rate)
+    _compile(trained, config, loss.build(feed.list_length), num_steps=config.epochs * feed.num_steps)
     fit = fit_epochs(
         trained,
-        lambda rng: _batches(train, batch_size=config.batch_size, rng=rng, center=center, spread=spread),
+        feed.batches,
         epochs=config.epochs,
         patience=config.patience,
         seed=seed,
-        validate=lambda: _judge(_outputs(trained, validation), validation),
+        validate=lambda: _judge(_outputs(trained, validation), validation)[0],
         watch=WATCH,
     )
     outputs = _outputs(trained, validation)
-    metrics = _judge(outputs, validation)
+    metrics, reliability = _judge(outputs, validation)
     useful = metrics["validation_gain"] > metrics["validation_gain_error"]
     evidence = _evidence(outputs, validation) * [useful, True]  # of no use: retrieval's score alone, calibrated
     scales, shift = fit_logistic(evidence, validation.label, validation.weight)
     served.get_layer("calibration").set_weights([scales.astype(np.float32), np.array([shift], np.float32)])
-    _unscale(trained, center, spread)
+    _unscale(trained, targets)
     fitted = {"calibration_network": scales[0], "calibration_retrieval": scales[1], "calibration_shift": shift}
-    return TrainedRanker(served, fit, {**metrics, **fitted}, useful)
+    return TrainedRanker(served, fit, {**metrics, **fitted}, reliability, useful)
 
 
 def export_ranker(model: Any, folder: Path, data: PairData) -> None:
@@ -147,85 +127,43 @@ def export_ranker(model: Any, folder: Path, data: PairData) -> None:
     np.savez(folder / "input_example.npz", **first)
 
 
-def list_ndcg(scores: NDArray[Any], data: PairData, k: int = 10) -> NDArray[np.float64]:
-    """Return the nDCG of ordering each query's candidates by `scores`, `[num_queries with a positive]`.
+@dataclass(frozen=True)
+class _Feed:
+    """How a loss is fed: batches of pairs, or of whole lists.
 
-    Ties are counted worst case. Queries are in order of `query_rows`.
+    Attributes:
+        batches: one epoch of batches, given a random generator of the epoch's own.
+        num_steps: batches of an epoch.
+        list_length: rows of a list; 0 where the loss takes pairs.
     """
-    order = np.lexsort((data.label, -scores, data.query_rows))
-    query = data.query_rows[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(query) != 0])
-    lengths = np.diff(np.r_[starts, len(query)])
-    rank = np.arange(len(query)) - np.repeat(starts, lengths)
-    gain = data.label[order] * np.where(rank < k, 1 / np.log2(rank + 2), 0.0)
-    gained = np.add.reduceat(gain, starts)
-    positives = np.add.reduceat(data.label[order], starts).astype(np.int64)
-    ideal = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])[np.minimum(positives, k)]
-    answered = positives > 0
-    return np.asarray(gained[answered] / ideal[answered], dtype=np.float64)
+
+    batches: Callable[[np.random.Generator], Iterator[Batch]]
+    num_steps: int
+    list_length: int = 0
+
+    @classmethod
+    def of(cls, data: PairData, targets: Targets, loss: RankingLoss, batch_size: int) -> "_Feed":
+        if not loss.of_lists:
+            num_steps = max(1, len(data.label) // batch_size)
+            return cls(lambda rng: pair_batches(data, targets, batch_size=batch_size, rng=rng), num_steps)
+        lists = whole_lists(data)
+        return cls(
+            lambda rng: list_batches(data, targets, lists, batch_size=batch_size, rng=rng),
+            len(lists) // lists_a_batch(lists, batch_size),
+            lists.shape[1],
+        )
 
 
-def fit_logistic(
-    evidence: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]
-) -> tuple[NDArray[np.float64], float]:
-    """Return weights `[num_evidence]` and shift that make their sum the log odds, by weighted maximum likelihood.
-
-    Newton's method with a little weight decay, which also settles the case of a single class. Evidence is not let
-    speak against itself: a weight is at least 0.
-    """
-    x = np.concatenate([evidence.astype(np.float64), np.ones((len(labels), 1))], axis=1)
-    parameters, decay = np.zeros(x.shape[1]), 1e-3
-    free = np.ones(len(parameters), dtype=bool)
-    for _ in range(50):
-        probability = 1 / (1 + np.exp(-np.clip(x @ parameters, -30, 30)))
-        gradient = x.T @ (weights * (probability - labels)) + decay * parameters
-        curvature = (x * (weights * probability * (1 - probability))[:, None]).T @ x + decay * np.eye(len(parameters))
-        step = np.zeros_like(parameters)
-        step[free] = np.linalg.solve(curvature[np.ix_(free, free)], gradient[free])
-        parameters = parameters - np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
-            negative = np.append(parameters[:-1] < 0, False)
-            if not negative.any():
-                break
-            parameters[negative], free[negative] = 0.0, False
-    return np.maximum(parameters[:-1], 0.0), float(parameters[-1])
-
-
-def _batches(
-    data: PairData, *, batch_size: int, rng: np.random.Generator, center: float, spread: float
-) -> Iterator[Batch]:
-    order = rng.permutation(len(data.label))
-    size = min(batch_size, len(order))
-    has_value = np.isfinite(data.value)
-    value = np.where(has_value, (data.value - center) / spread, 0.0).astype(np.float32)
-    value_weight = (has_value * data.label).astype(np.float32)
-    mean_weight = float(data.weight.mean())
-    for start in range(0, len(order) - size + 1, size):
-        rows = np.sort(order[start : start + size])
-        targets = {"logit": data.label[rows, None], "expected_value": value[rows, None]}
-        weights = {"logit": data.weight[rows] / mean_weight, "expected_value": value_weight[rows]}
-        yield Batch(data.inputs(rows), targets, weights)
-
-
-def _value_scale(data: PairData) -> tuple[float, float]:
-    """Return mean and spread of the positives' values; (0, 1) where there are none."""
-    values = data.value[(data.label > 0) & np.isfinite(data.value)]
-    if not len(values):
-        return 0.0, 1.0
-    return float(values.mean()), max(float(values.std()), 1e-3)
-
-
-def _start_at(model: Any, data: PairData) -> None:
+def _start_at(model: Any, rate: float) -> None:
     """Set the logit's bias to the base rate: the first epochs need not learn it."""
-    rate = float(np.average(data.label, weights=data.weight))
     kernel, bias = model.get_layer("logit").get_weights()
     model.get_layer("logit").set_weights([kernel, np.full_like(bias, np.log(rate / max(1 - rate, 1e-6)))])
 
 
-def _unscale(model: Any, center: float, spread: float) -> None:
+def _unscale(model: Any, targets: Targets) -> None:
     """Fold the values' mean and spread into the last layer, so that the graph speaks in the events' unit."""
     kernel, bias = model.get_layer("value").get_weights()
-    model.get_layer("value").set_weights([kernel * spread, bias * spread + center])
+    model.get_layer("value").set_weights([kernel * targets.spread, bias * targets.spread + targets.center])
 
 
 def _outputs(model: Any, data: PairData) -> dict[str, NDArray[Any]]:
@@ -241,38 +179,45 @@ def _evidence(outputs: dict[str, NDArray[Any]], data: PairData) -> NDArray[np.fl
     return np.stack([outputs["logit"], data.retrieval_score], axis=1).astype(np.float64)
 
 
-def _judge(outputs: dict[str, NDArray[Any]], data: PairData) -> dict[str, float]:
-    """Return validation metrics of the calibrated ranker and of its parts."""
+def _judge(outputs: dict[str, NDArray[Any]], data: PairData) -> tuple[dict[str, float], Reliability]:
+    """Return validation metrics of the calibrated ranker and of its parts, and how reliable it is."""
     evidence = _evidence(outputs, data)
     scales, shift = fit_logistic(evidence, data.label, data.weight)
     log_odds = evidence @ scales + shift
     probability = np.clip(1 / (1 + np.exp(-log_odds)), 1e-7, 1 - 1e-7)
     log_loss = -(data.label * np.log(probability) + (1 - data.label) * np.log(1 - probability))
+    reliability = Reliability.of(probability, data.label, data.weight)
     together, alone = list_ndcg(log_odds, data), list_ndcg(data.retrieval_score, data)
     gain = together - alone
-    return {
+    metrics = {
         WATCH: _mean(together),
         WATCH_RETRIEVAL: _mean(alone),
         "validation_network_ndcg_at_10": _mean(list_ndcg(outputs["logit"], data)),
         "validation_gain": _mean(gain),
         "validation_gain_error": float(gain.std() / np.sqrt(len(gain))) if len(gain) else 0.0,
+        "validation_auc": _mean(list_auc(log_odds, data)),
+        "validation_retrieval_auc": _mean(list_auc(data.retrieval_score, data)),
         "validation_log_loss": float(np.average(log_loss, weights=data.weight)),
+        "validation_calibration_error": reliability.error,
         "validation_mean_probability": float(np.average(probability, weights=data.weight)),
         "validation_positive_rate": float(np.average(data.label, weights=data.weight)),
     }
+    if (value := value_gain(data)) is not None:
+        metrics["validation_value_ndcg_at_10"] = _mean(list_ndcg(log_odds, data, gain=value))
+    return metrics, reliability
 
 
 def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def _compile(model: Any, config: RankingConfig, *, num_steps: int) -> None:
+def _compile(model: Any, config: RankingConfig, loss: Any, *, num_steps: int) -> None:
     import keras
 
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss={"logit": keras.losses.BinaryCrossentropy(from_logits=True), "expected_value": keras.losses.Huber()},
+        loss={"logit": loss, "expected_value": keras.losses.Huber()},
         loss_weights={"logit": 1.0, "expected_value": config.value_weight},
         jit_compile=False,
     )

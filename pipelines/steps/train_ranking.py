@@ -14,7 +14,10 @@ from pipelines.contracts import RANKING_MODEL, ModelVersion, RankingSet
 from pipelines.inputs.item_encoder import ITEM_FEATURES, QUALITY
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
-from pipelines.models.ranking import PairData, TrainedRanker, export_ranker, train_ranker
+from pipelines.models.pairs import PairData
+from pipelines.models.rankers.base import Ranker
+from pipelines.models.rankers.catalogue import chosen_ranker
+from pipelines.models.ranking import TrainedRanker, export_ranker, train_ranker
 from pipelines.models.vectors import embed_items, narrowed
 from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE
 from pipelines.steps.train_retrieval import ITEM_COLUMNS, feature_types, latest_items, lineage
@@ -48,8 +51,10 @@ def train_ranking(
         seed: decides initial weights, order of rows and dropout.
 
     Raises:
-        TrainingError: there are too few positive pairs, or training diverged.
+        ConfigError: no ranking model or loss has the name, or a setting is not the model's.
+        TrainingError: there are too few positive pairs, they lack what the loss needs, or training diverged.
     """
+    chosen, _ = chosen_ranker(config)
     key = content_key(
         ranking_set=ranking_set.fingerprint,
         retrieval=ranking_set.retrieval.digest,
@@ -71,19 +76,28 @@ def train_ranking(
     tags = lineage(ranking_set.training_set, ranking_set.feature_service)
     record = RunRecord(
         name=f"ranking-{key[:8]}",
-        params={**{f"ranking.{name}": value for name, value in config.model_dump().items()}, "seed": seed},
+        params={**_params(config, chosen), "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
         tags={
             **tags,
             "tandem.ranking_set": ranking_set.fingerprint,
             "tandem.retrieval_version": ranking_set.retrieval.version,
+            "tandem.ranker": config.model,
+            "tandem.ranking_loss": config.loss,
         },
         artifacts={folder / "plots": "plots"},
     )
     return registry.register(
         RANKING_MODEL, folder / "bundle", key=key, dataset=dataset, record=record, onnx="ranker.onnx"
     )
+
+
+def _params(config: RankingConfig, chosen: Ranker) -> dict[str, Any]:
+    """Return what the model was trained with, its own settings with their defaults."""
+    own = {f"settings.{name}": value for name, value in chosen.settings.model_dump().items()}
+    shared = config.model_dump(exclude={"settings"})
+    return {f"ranking.{name}": value for name, value in {**shared, **own}.items()}
 
 
 def _train(folder: Path, ranking_set: RankingSet, retrieval: Path, *, config: RankingConfig, seed: int) -> None:
@@ -104,7 +118,7 @@ def _train(folder: Path, ranking_set: RankingSet, retrieval: Path, *, config: Ra
     bundle = folder / "bundle"
     encoder.save(bundle / "ranking_inputs")
     export_ranker(ranker.served, bundle, data["train"])
-    (bundle / "bundle.json").write_text(json.dumps(_manifest(ranking_set, ranker), indent=2))
+    (bundle / "bundle.json").write_text(json.dumps(_manifest(ranking_set, ranker, config), indent=2))
     _write_run(folder, ranker, num_rows=len(data["train"].label))
 
 
@@ -150,9 +164,11 @@ def _encode(ranking_set: RankingSet, split: str, encoder: RankingEncoder) -> Pai
     )
 
 
-def _manifest(ranking_set: RankingSet, ranker: TrainedRanker) -> dict[str, Any]:
+def _manifest(ranking_set: RankingSet, ranker: TrainedRanker, config: RankingConfig) -> dict[str, Any]:
     return {
         "kind": "ranking",
+        "model": config.model,
+        "loss": config.loss,
         "dataset": ranking_set.training_set.features.snapshot.dataset,
         "feature_service": ranking_set.feature_service,
         "features": feature_types(ranking_set.training_set, READ),
@@ -170,10 +186,11 @@ def _manifest(ranking_set: RankingSet, ranker: TrainedRanker) -> dict[str, Any]:
 
 
 def _write_run(folder: Path, ranker: TrainedRanker, *, num_rows: int) -> None:
-    from pipelines.models.plots import learning_curve
+    from pipelines.models.plots import learning_curve, reliability
 
     (folder / "plots").mkdir()
     learning_curve(folder / "plots" / "learning_curve.png", ranker.fit.curves)
+    reliability(folder / "plots" / "reliability.png", ranker.reliability)
     metrics = {**ranker.fit.at_best(), **ranker.metrics, "best_epoch": ranker.fit.best_epoch, "num_rows": num_rows}
     metrics["use_for_ordering"] = float(ranker.use_for_ordering)
     report = {"metrics": metrics, "curves": ranker.fit.curves}

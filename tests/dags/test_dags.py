@@ -147,6 +147,18 @@ class TestEachDag:
         assert outlets == published
 
 
+@pytest.mark.parametrize("dag_id", ["train_models", "recommender_pipeline"])
+def test_models_and_loss_are_chosen_on_the_form(facts: Facts, dag_id: str) -> None:
+    params = facts["dags"][dag_id]["params"]
+    for name, title, known in (
+        ("model", "Retrieval model", entrypoints.model_names()),
+        ("ranker", "Ranking model", entrypoints.ranker_names()),
+        ("ranking_loss", "Ranking loss", entrypoints.ranking_loss_names()),
+    ):
+        assert params[name]["title"] == title
+        assert params[name]["enum"] == [None, *known]
+
+
 def test_retry_policy_says_what_the_errors_say() -> None:
     """An error marked retryable is retried, any other of ours is not: the policy names classes by string."""
     from pipelines import errors

@@ -16,6 +16,7 @@ from pipelines.cli.main import main, parser
 from pipelines.cli.options import parameters, platform_config
 from pipelines.cli.run import run_conf
 from pipelines.cli.steps import STEPS
+from pipelines.errors import ConfigError
 from pipelines.platform.processes import Record
 
 
@@ -69,6 +70,9 @@ def test_models_are_listed_for_people_and_for_programs(capsys: pytest.CaptureFix
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     assert listed["popularity"]["family"] == "baseline"
     assert listed["popularity"]["settings"]["window_days"] is None
+    kinds = {name: listed[name]["kind"] for name in ("popularity", "multi_task", "list_mle")}
+    assert kinds == {"popularity": "retrieval", "multi_task": "ranking", "list_mle": "ranking loss"}
+    assert listed["multi_task"]["settings"]["num_experts"] == 4
 
 
 def test_train_chooses_the_model_over_every_other_setting() -> None:
@@ -76,6 +80,35 @@ def test_train_chooses_the_model_over_every_other_setting() -> None:
     given = parameters(parsed)
     assert given == {"model": "ease", "settings": {"retrieval.settings": {"l2": 5}, "retrieval.preset": "quality"}}
     assert parsed.chain is parser().parse_args(["train-models"]).chain
+
+
+def test_train_chooses_the_ranker_and_what_it_learns_by() -> None:
+    parsed = parser().parse_args(["train", "ease", "--ranker", "deep", "--ranking-loss", "softmax"])
+    assert parameters(parsed) == {"model": "ease", "ranker": "deep", "ranking_loss": "softmax", "settings": {}}
+
+
+def test_a_chosen_ranker_reaches_the_configuration_of_the_run(home: Path) -> None:
+    params = {"ranker": "multi_task", "ranking_loss": "softmax", "settings": {"ranking.settings": {"num_experts": 2}}}
+    ranking = entrypoints.read_config(entrypoints.resolve_params(params)["config"]).ranking
+    assert (ranking.model, ranking.loss, ranking.settings) == ("multi_task", "softmax", {"num_experts": 2})
+    unchanged = entrypoints.read_config(entrypoints.resolve_params({"ranker": None})["config"]).ranking
+    assert (unchanged.model, unchanged.loss) == ("cross", "logistic")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ranking.model": "unheard"}, "ranking.model 'unheard' is unknown"),
+        ({"ranking.loss": "unheard"}, "ranking.loss 'unheard' is unknown"),
+        ({"ranking.settings": {"num_experts": 2}}, "do not fit model 'cross': num_experts"),
+    ],
+)
+def test_a_misspelt_ranker_is_refused_before_retrieval_is_trained(
+    home: Path, settings: dict[str, Any], message: str
+) -> None:
+    config = entrypoints.resolve_params({"settings": settings})["config"]
+    with pytest.raises(ConfigError, match=message):
+        entrypoints.train_retrieval(config, {})
 
 
 def test_a_chosen_model_reaches_the_configuration_of_the_run(home: Path) -> None:

@@ -1,0 +1,1 @@
+"""Ranking models and what they learn by; see the catalogue."""

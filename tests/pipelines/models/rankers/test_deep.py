@@ -1,0 +1,6 @@
+from tests.contracts.ranker import RankerContract
+
+
+class TestDeep(RankerContract):
+    model = "deep"
+    loss = "softmax"
