@@ -1,8 +1,8 @@
 """An online store in PostgreSQL: Feast's table, filled through binary `COPY`, and never going back in time.
 
 Feast's own store upserts whatever comes, a cell at a time, so materializing an older window replaces newer values;
-it also needs psycopg's pool. Here a batch is copied into a temporary table and goes from there by one statement. The
-table is Feast's: Feast's own PostgreSQL store can read it.
+it also needs psycopg's pool. Here new entities are copied straight into the table; a batch's others are copied into a
+temporary one and go from there by one statement. The table is Feast's: Feast's own PostgreSQL store can read it.
 """
 
 import contextlib
@@ -26,9 +26,10 @@ from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, fr
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
     from feast.repo_config import RepoConfig
-    from psycopg.sql import Composed
+    from psycopg.sql import Composed, Identifier
 
 NOTES = "tandem_notes"
+CELLS_PACKED = 20_000  # at once
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
@@ -89,41 +90,18 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
         """Write rows in one transaction; those older than what is there are left out."""
-        from psycopg import sql
-
-        names = list(rows.values)
-        if not names or not len(rows):
+        if not rows.values or not len(rows):
             return
-        columns = [sql.Identifier(f"value_{n}") for n in range(len(names))]
-        definitions = sql.SQL(", ").join(sql.SQL("{} BYTEA").format(column) for column in columns)
-        stage = sql.Identifier(f"stage_{len(names)}")
-        create = """
-            CREATE TEMP TABLE IF NOT EXISTS {} (key BYTEA, event_at TIMESTAMPTZ, created_at TIMESTAMPTZ, {})
-            ON COMMIT DELETE ROWS
-        """
-        # In order of key: two writers lock rows in one order, and neighbours share pages.
-        insert = """
-            INSERT INTO {table} AS online (entity_key, feature_name, value, event_ts, created_ts)
-            SELECT key, cell.name, cell.value, event_at, created_at
-            FROM (SELECT * FROM {stage} ORDER BY key) AS row CROSS JOIN LATERAL (VALUES {cells}) AS cell (name, value)
-        """
-        # Twice as slow as inserting alone: for entities that are there already.
-        guard = """
-            ON CONFLICT (entity_key, feature_name) DO UPDATE SET
-                value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts
-            WHERE excluded.event_ts >= online.event_ts
-        """
-        cells = sql.SQL(", ").join(sql.SQL("(%s::text, {})").format(column) for column in columns)
         with self._transaction(config) as cursor:
             # Writers of a view take turns: none inserts an entity that another found missing too.
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (_name(config, view),))
-            cursor.execute(sql.SQL(create).format(stage, definitions))
-            with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(stage)) as copy:
-                copy.write(_copied(rows))
-            there = _sql("SELECT count(*) FROM {} WHERE entity_key = ANY(%b)", _name(config, view))
-            new = cursor.execute(there, (rows.keys.to_pylist(),)).fetchone() == (0,)
-            statement = sql.SQL(insert if new else insert + guard)
-            cursor.execute(statement.format(table=_table(config, view), stage=stage, cells=cells), names)
+            there = _sql("SELECT DISTINCT entity_key FROM {} WHERE entity_key = ANY(%b)", _name(config, view))
+            found = cursor.execute(there, (rows.keys.to_pylist(),), binary=True).fetchall()
+            known = pc.is_in(rows.keys, pa.array([key for (key,) in found], pa.binary())).to_numpy(zero_copy_only=False)
+            # Three times as fast as replacing: most entities of a first or a full run are new.
+            _insert(cursor, _table(config, view), rows if not known.any() else rows.where(~known))
+            if known.any():
+                _replace(cursor, _table(config, view), rows.where(known))
 
     def online_read(
         self,
@@ -216,15 +194,77 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
                 yield cursor
 
 
+def _insert(cursor: Any, table: "Identifier", rows: OnlineRows) -> None:
+    """Copy the cells of entities that have none into the table."""
+    from psycopg import sql
+
+    copy_cells = sql.SQL("COPY {} (entity_key, feature_name, value, event_ts, created_ts) FROM STDIN (FORMAT BINARY)")
+    with cursor.copy(copy_cells.format(table)) as copy:
+        copy.write(_COPY_HEAD)
+        # The server works on a part while the next is packed.
+        size = max(1, CELLS_PACKED // len(rows.values))
+        for start in range(0, len(rows), size):
+            copy.write(_cells(rows, start, size))
+        copy.write(_COPY_END)
+
+
+def _replace(cursor: Any, table: "Identifier", rows: OnlineRows) -> None:
+    """Bring rows of entities that have some by way of a temporary table; the older ones are left out."""
+    from psycopg import sql
+
+    names = list(rows.values)
+    columns = [sql.Identifier(f"value_{n}") for n in range(len(names))]
+    definitions = sql.SQL(", ").join(sql.SQL("{} BYTEA").format(column) for column in columns)
+    stage = sql.Identifier(f"stage_{len(names)}")
+    create = """
+        CREATE TEMP TABLE IF NOT EXISTS {} (key BYTEA, event_at TIMESTAMPTZ, created_at TIMESTAMPTZ, {})
+        ON COMMIT DELETE ROWS
+    """
+    # In order of key: two writers lock rows in one order, and neighbours share pages.
+    upsert = """
+        INSERT INTO {table} AS online (entity_key, feature_name, value, event_ts, created_ts)
+        SELECT key, cell.name, cell.value, event_at, created_at
+        FROM (SELECT * FROM {stage} ORDER BY key) AS row CROSS JOIN LATERAL (VALUES {cells}) AS cell (name, value)
+        ON CONFLICT (entity_key, feature_name) DO UPDATE SET
+            value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts
+        WHERE excluded.event_ts >= online.event_ts
+    """
+    cells = sql.SQL(", ").join(sql.SQL("(%s::text, {})").format(column) for column in columns)
+    cursor.execute(sql.SQL(create).format(stage, definitions))
+    with cursor.copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(stage)) as copy:
+        copy.write(_copied(rows))
+    cursor.execute(sql.SQL(upsert).format(table=table, stage=stage, cells=cells), names)
+
+
+def _cells(rows: OnlineRows, start: int, size: int) -> memoryview:
+    """The cells of `size` rows as rows of binary `COPY`, an entity's features in order of their names, as the index."""
+    part = slice(start, start + size)
+    event, created = _stamps(rows.event_us[part]), _stamps(rows.created_us[part])
+    num = len(event)
+    head = join([(5).to_bytes(2, "big"), *_field(rows.keys.slice(start, size))], num)
+    tail = join([event, created], num)
+    parts: list[bytes | pa.BinaryArray] = []
+    for name in sorted(rows.values):
+        parts += [head, _word(name.encode()), *_field(rows.values[name].slice(start, size)), tail]
+    return _bytes(join(parts, num))
+
+
 def _copied(rows: OnlineRows) -> bytes:
     """Rows in the format of binary COPY: https://www.postgresql.org/docs/current/sql-copy.html."""
     parts: list[bytes | pa.BinaryArray] = [(3 + len(rows.values)).to_bytes(2, "big")]
     parts += [*_field(rows.keys), _stamps(rows.event_us), _stamps(rows.created_us)]
     for column in rows.values.values():
         parts += _field(column)
-    body = join(parts, len(rows))
-    offsets = np.frombuffer(body.buffers()[1], np.int32)
-    return b"".join([_COPY_HEAD, memoryview(body.buffers()[2])[offsets[0] : offsets[len(rows)]], _COPY_END])
+    return b"".join([_COPY_HEAD, _bytes(join(parts, len(rows))), _COPY_END])
+
+
+def _bytes(column: pa.BinaryArray) -> memoryview:
+    offsets = np.frombuffer(column.buffers()[1], np.int32)
+    return memoryview(column.buffers()[2])[offsets[0] : offsets[len(column)]]
+
+
+def _word(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "big") + text
 
 
 def _field(column: pa.BinaryArray) -> list[pa.BinaryArray]:
@@ -242,7 +282,7 @@ def _name(config: "RepoConfig", view: "FeatureView") -> str:
     return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
 
 
-def _table(config: "RepoConfig", view: "FeatureView") -> Any:
+def _table(config: "RepoConfig", view: "FeatureView") -> "Identifier":
     from psycopg import sql
 
     return sql.Identifier(_name(config, view))

@@ -16,6 +16,7 @@ from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
 from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts
+from pipelines.stores.sqlite_checkpoint import Checkpoints
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 BUSY_MILLISECONDS = 30_000
 CACHE_KIB = 32_768
-CHECKPOINT_PAGES = 16_384  # 64 MiB
+CHECKPOINT_PAGES = 65_536  # 256 MiB: a commit moves the log by itself when `Checkpoints` did not keep up
 KEYS_AT_ONCE = 500
 QUARTER = 900  # seconds; every time zone's offset is constant within a quarter of an hour
 NOTES = "tandem_notes"
@@ -40,6 +41,8 @@ class WalSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):
 class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
     """SQLite with a write-ahead log; a row is replaced only by one that is not older."""
 
+    _checkpoints: Checkpoints | None = None
+
     def _get_conn(self, config: "RepoConfig") -> sqlite3.Connection:
         opened = self._conn is not None
         connection: sqlite3.Connection = super()._get_conn(config)
@@ -49,6 +52,7 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            self._checkpoints = Checkpoints(self._get_db_path(config))
         return connection
 
     def update(
@@ -86,9 +90,11 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         """Write rows in one transaction; those older than what is there are left out."""
         if not rows.values:
             return
-        # One statement an entity: `?1` to `?4` are shared, then come the values.
-        names = map(_text, rows.values)
-        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, nullif(?3, {NOTHING}), ?4)" for n, name in enumerate(names, start=5))
+        # One statement an entity: `?1` to `?4` are shared, then come the values, in the order of the table.
+        values, there = dict(sorted(rows.values.items())), rows.created_us != NOTHING
+        arrival = f"nullif(?3, {NOTHING})" if there.any() else "NULL"
+        names = map(_text, values)
+        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, {arrival}, ?4)" for n, name in enumerate(names, start=5))
         upsert = f"""
             INSERT INTO {_table(config, view)} (entity_key, feature_name, value, event_ts, created_ts, event_us)
             VALUES {cells}
@@ -97,12 +103,14 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
                 event_us = excluded.event_us
             WHERE excluded.event_us >= coalesce(event_us, event_ts * 1000000)
         """
-        event, there = _local_seconds(rows.event_us), rows.created_us != NOTHING
+        event = _local_seconds(rows.event_us)
         arrived = np.where(there, _local_seconds(np.where(there, rows.created_us, 0)), NOTHING)
         columns = [_bytearrays(rows.keys), event.tolist(), arrived.tolist(), rows.event_us.tolist()]
-        columns += map(_bytearrays, rows.values.values())
+        columns += map(_bytearrays, values.values())
         with self._get_conn(config) as connection:
             connection.executemany(upsert, zip(*columns, strict=True))
+        if self._checkpoints:
+            self._checkpoints.wrote(len(values) * rows.keys.nbytes + sum(column.nbytes for column in values.values()))
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
@@ -137,6 +145,7 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
             sqlite3.OperationalError: readers kept the log busy; what is left of the entity is in the log alone.
         """
         connection = self._get_conn(config)
+        self._settle()
         with connection:
             for view in views:
                 connection.execute(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", (key,))
@@ -147,6 +156,7 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""
+        self._settle()
         with self._get_conn(config) as connection:
             connection.execute(f"INSERT OR REPLACE INTO {NOTES} VALUES (?, ?)", (_name(config, view), note))
 
@@ -155,6 +165,15 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         query = f"SELECT note FROM {NOTES} WHERE name = ?"
         row = self._get_conn(config).execute(query, (_name(config, view),)).fetchone()
         return row[0] if row else None
+
+    def teardown(self, config: "RepoConfig", tables: Sequence["FeatureView"], entities: Sequence[Any]) -> None:
+        """Delete the file."""
+        self._settle()
+        super().teardown(config, tables, entities)
+
+    def _settle(self) -> None:
+        if self._checkpoints:
+            self._checkpoints.wait()
 
 
 def _name(config: "RepoConfig", view: "FeatureView") -> str:

@@ -14,6 +14,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Int64, String, UnixTimestamp
 
+from pipelines.stores.online_encoding import values
 from pipelines.stores.online_rows import NOTHING, ColumnStore, OnlineRows, encoded, from_feast, microseconds
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -123,9 +124,9 @@ class OnlineStoreContract:
         store.write(("u1", 5, NOON))
         in_columns = store.read("u1")
         key = entity("u1")
-        values = {"num": Value(int64_val=5), "mean": Value(float_val=2.5), "name": Value(string_val="é5")}
+        expected = {"num": Value(int64_val=5), "mean": Value(float_val=2.5), "name": Value(string_val="é5")}
         (_, found), *_ = store.online.online_read(store.config, store.view, [key], list(FEATURES))
-        assert {name: found[name] for name in values} == values
+        assert {name: found[name] for name in expected} == expected
         store.online.online_write_batch(store.config, store.view, [(key, found, NOON, NOON + TICK)], None)
         assert store.read("u1").values == in_columns.values
 
@@ -196,6 +197,23 @@ class OnlineStoreContract:
         )
         assert store.read("part", "u1").event_us.tolist()[0] == NOTHING
         assert store.read("part", "u1").event_us.tolist()[1] != NOTHING
+
+    def test_values_of_any_length_come_back(self, store: OpenStore) -> None:
+        lengths = [0, 1, 15, 29, 30, 31, 127, 255, 256, 70_000]
+        rows = encoded(store.config, store.view, batch([(f"u{n}", 1, NOON) for n in range(len(lengths))]))
+        rows.values["name"] = values(pa.array(["x" * length for length in lengths]))
+        store.online.write_columns(store.config, store.view, rows)
+        assert store.read(*(f"u{n}" for n in range(len(lengths)))).values == rows.values
+        read = store.feast.get_online_features(["activity:name"], [{"user_id": f"u{n}"} for n in range(len(lengths))])
+        assert [len(name) for name in read.to_dict()["name"]] == lengths
+
+    def test_new_and_known_and_incomplete_entities_come_in_one_batch(self, store: OpenStore) -> None:
+        part = [(entity("part"), {"num": Value(int64_val=1)}, NOON, None)]
+        store.online.online_write_batch(store.config, store.view, part, None)
+        store.write(("known", 1, NOON), ("newer", 9, NOON + 2 * TICK))
+        store.write(*((user, 2, NOON + TICK) for user in ("new", "known", "part", "newer", "other")))
+        assert store.numbers("new", "known", "part", "newer", "other") == [2, 2, 2, 9, 2]
+        assert (store.read("new", "known", "part", "newer", "other").event_us != NOTHING).all()
 
     def test_views_and_projects_do_not_meet(self, store: OpenStore, settings: dict[str, Any], tmp_path: Path) -> None:
         other = view("profile")

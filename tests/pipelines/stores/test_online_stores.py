@@ -57,6 +57,18 @@ class TestSqlite(OnlineStoreContract):
         assert not any(b"user-007" in file.read_bytes() for file in files)
         assert store.numbers("user-007", "user-008") == [None, 2]
 
+    def test_the_log_is_moved_while_rows_are_written(
+        self, store: OpenStore, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.write(("user-007", 1, NOON))
+        assert b"user-007" not in Path(settings["path"]).read_bytes()
+        monkeypatch.setattr("pipelines.stores.sqlite_checkpoint.CHECKPOINT_BYTES", 1)
+        for number in range(5):
+            store.write(("user-008", number, NOON + TICK * number))
+        store.online.remember(store.config, store.view, "settled")
+        assert b"user-007" in Path(settings["path"]).read_bytes()
+        assert store.numbers("user-007", "user-008") == [1, 4]
+
     def test_a_table_that_feast_made_is_taken_over(self, settings: dict[str, Any], tmp_path: Path) -> None:
         feasts = opened(tmp_path, settings | {"type": "sqlite"})
         feasts.apply([USER, view()])
