@@ -93,10 +93,12 @@ class Blend(Retriever):
 
     def _choose(self, validation: Validation) -> None:
         """Choose each weight in turn among a few, the others held; of equal ones the first."""
-        scores = [_standardized(part.score(validation.queries)) for part in self.parts]
+        asked = np.flatnonzero(validation.targets >= 0)
+        queries = validation.queries.take(asked)
+        scores = [_standardized(part.score(queries)) for part in self.parts]
         relevant = np.zeros(scores[0].shape, dtype=bool)
-        relevant[np.arange(len(relevant)), validation.targets] = True
-        excluded = validation.queries.seen() if validation.remove_seen else None
+        relevant[np.arange(len(asked)), validation.targets[asked]] = True
+        excluded = queries.seen() if validation.remove_seen else None
         best = -1.0
         for _ in range(self.settings.num_rounds):
             for number in range(len(scores)):

@@ -40,6 +40,17 @@ def test_weights_are_those_given_unless_they_are_chosen_on_the_validation_rows()
     assert noise < good
 
 
+def test_rows_without_a_target_do_not_choose():
+    queries, targets = walks().without_last()
+    some = np.where(np.arange(len(targets)) < 20, targets, -1)
+    chosen = []
+    for validation in (Validation(queries, some), Validation(queries.take(np.arange(20)), targets[:20])):
+        model = Blend(BlendSettings(parts=[NOISE, GOOD], choose_weights=True))
+        model.fit(queries, options=RunOptions(seed=1), validation=validation)
+        chosen.append(model.weights.tolist())
+    assert chosen[0] == chosen[1]
+
+
 def test_chosen_weights_survive_disk(tmp_path):
     model = fitted(parts=[NOISE, GOOD], choose_weights=True)
     model.save(tmp_path)
