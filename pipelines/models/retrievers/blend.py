@@ -1,5 +1,6 @@
 """A blend: the scores of several models, brought to one scale and added with weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,7 +64,8 @@ class Blend(Retriever):
         """Fit every part; choose the weights where asked to and validation rows are there."""
         figures: dict[str, float] = {}
         for number, part in enumerate(self.parts):
-            fitted = part.fit(train, options=options, validation=validation)
+            own = options.checkpoints and options.checkpoints / f"part_{number}"
+            fitted = part.fit(train, options=replace(options, checkpoints=own), validation=validation)
             figures |= {f"part_{number}_{name}": value for name, value in fitted.figures.items()}
         if self.settings.choose_weights and validation is not None:
             self._choose(validation)
