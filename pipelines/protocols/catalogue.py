@@ -1,8 +1,10 @@
 """Every protocol by name."""
 
 from dataclasses import replace
+from typing import Any
 
 from pipelines.errors import ConfigError
+from pipelines.models.retrievers.catalogue import retriever_class
 from pipelines.protocols import ranking_splits as splits
 from pipelines.protocols.base import Contender, Protocol, Published
 from pipelines.protocols.measuring import contest_ranking
@@ -43,6 +45,30 @@ BAYESIAN_FACTORS = Contender("Bayesian factors", "bayesian_factors", is_random=T
 RATING_CONTENDERS = (BAYESIAN_FACTORS, BIASED_FACTORS, BIASES)
 LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", {"history_decay": 0.7})
 
+
+def _linear_parts(*weights: float) -> list[dict[str, Any]]:
+    kinds = (LINEAR_TRANSITIONS, EASE_DECAYED, TRANSITIONS)
+    return [
+        {"model": kind.model, "settings": kind.settings, "weight": weight}
+        for kind, weight in zip(kinds, weights, strict=True)
+    ]
+
+
+LINEAR_BLEND = Contender("blend of linear models", "blend", {"parts": _linear_parts(1.0, 1.0, 0.3)})
+# The moment of asking is not told: what others published without it is compared with.
+HSTU_SETTINGS = retriever_class("hstu").presets["quality"] | {"use_times": False}
+HSTU = Contender("HSTU", "hstu", HSTU_SETTINGS, stops_early=True, is_random=True)
+SASREC = Contender("SASRec", "sasrec", retriever_class("sasrec").presets["quality"], stops_early=True, is_random=True)
+HSTU_BLEND = Contender(
+    "blend of HSTU and linear models",
+    "blend",
+    {"parts": ({"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04))},
+    stops_early=True,
+    is_random=True,
+)
+# As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
+HSTU_WHOLE, HSTU_BLEND_WHOLE = replace(HSTU, stops_early=False), replace(HSTU_BLEND, stops_early=False)
+
 ML_1M_LEAVE_ONE_OUT = Protocol(
     name="ml-1m-leave-one-out",
     data="ml-1m-sequences",
@@ -69,7 +95,17 @@ ML_1M_LEAVE_ONE_OUT = Protocol(
         ),
     ),
     goal={"hit_rate_at_10": 0.325, "ndcg_at_10": 0.190},
-    contenders=(LINEAR_TRANSITIONS, TRANSITIONS, EASE_DECAYED, EASE, POPULARITY),
+    contenders=(
+        HSTU_BLEND,
+        HSTU,
+        SASREC,
+        LINEAR_BLEND,
+        LINEAR_TRANSITIONS,
+        TRANSITIONS,
+        EASE_DECAYED,
+        EASE,
+        POPULARITY,
+    ),
 )
 
 BEAUTY_LEAVE_ONE_OUT = Protocol(
@@ -102,7 +138,16 @@ ML_1M_TIME_LAST = Protocol(
     metrics=("hit_rate_at_10", "ndcg_at_10"),
     published=(_TIME_TO_SPLIT,),
     goal={"hit_rate_at_10": 0.175, "ndcg_at_10": 0.100},
-    contenders=(LINEAR_TRANSITIONS, TRANSITIONS, EASE_DECAYED, EASE, POPULARITY),
+    contenders=(
+        HSTU_BLEND_WHOLE,
+        HSTU_WHOLE,
+        LINEAR_BLEND,
+        LINEAR_TRANSITIONS,
+        TRANSITIONS,
+        EASE_DECAYED,
+        EASE,
+        POPULARITY,
+    ),
 )
 
 ML_1M_TIME_SUCCESSIVE = Protocol(

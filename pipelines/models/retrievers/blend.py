@@ -1,5 +1,6 @@
 """A blend: the scores of several models, brought to one scale and added with weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,7 +64,8 @@ class Blend(Retriever):
         """Fit every part; choose the weights where asked to and validation rows are there."""
         figures: dict[str, float] = {}
         for number, part in enumerate(self.parts):
-            fitted = part.fit(train, options=options, validation=validation)
+            own = options.checkpoints and options.checkpoints / f"part_{number}"
+            fitted = part.fit(train, options=replace(options, checkpoints=own), validation=validation)
             figures |= {f"part_{number}_{name}": value for name, value in fitted.figures.items()}
         if self.settings.choose_weights and validation is not None:
             self._choose(validation)
@@ -93,10 +95,12 @@ class Blend(Retriever):
 
     def _choose(self, validation: Validation) -> None:
         """Choose each weight in turn among a few, the others held; of equal ones the first."""
-        scores = [_standardized(part.score(validation.queries)) for part in self.parts]
+        asked = np.flatnonzero(validation.targets >= 0)
+        queries = validation.queries.take(asked)
+        scores = [_standardized(part.score(queries)) for part in self.parts]
         relevant = np.zeros(scores[0].shape, dtype=bool)
-        relevant[np.arange(len(relevant)), validation.targets] = True
-        excluded = validation.queries.seen() if validation.remove_seen else None
+        relevant[np.arange(len(asked)), validation.targets[asked]] = True
+        excluded = queries.seen() if validation.remove_seen else None
         best = -1.0
         for _ in range(self.settings.num_rounds):
             for number in range(len(scores)):

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.retrievers.next_item_retriever import NextItemRetriever, NextItemSettings
+from pipelines.models.retrievers.next_item_retriever import QUALITY, NextItemRetriever, NextItemSettings
 
 
 class SASRecSettings(NextItemSettings):
@@ -26,7 +26,7 @@ class SASRec(NextItemRetriever):
         source="Kang and McAuley 2018; full softmax as in Klenitskiy and Vasilev 2023; gBCE Petrov and Macdonald 2023",
     )
     Settings = SASRecSettings
-    presets = {"quality": {"dim": 128, "length": 200, "epochs": 40, "patience": 6, "dropout": 0.3}}
+    presets = {"quality": QUALITY | {"num_heads": 2}}
 
     def body(self, *, seed: int, policy: Any) -> Any:
         """Return the attention blocks."""

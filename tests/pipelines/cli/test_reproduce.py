@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.models.ratings.catalogue import rating_model
+from pipelines.models.retrievers.catalogue import retriever_class
 from pipelines.models.significance import PerUser
 from pipelines.protocols.base import Contender, Parts, Protocol, reaches
 from pipelines.protocols.catalogue import PROTOCOLS
 from pipelines.protocols.measures import Measures
+from pipelines.protocols.measuring import contest_ranking
 from pipelines.protocols.reproduction import reproduce
 
 NAME = "ml-1m-leave-one-out"
@@ -144,3 +147,11 @@ def test_protocols_say_what_they_ask_and_report_what_they_want(protocol: Protoco
     assert set(protocol.goal) <= set(protocol.metrics)
     assert all(published.source and set(published.values) & set(protocol.metrics) for published in protocol.published)
     assert len({contender.name for contender in protocol.contenders}) == len(protocol.contenders)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_settings_of_contenders_are_legal_also_those_within_blends(protocol: Protocol) -> None:
+    find = retriever_class if protocol.measure is contest_ranking else rating_model
+    for contender in protocol.contenders:
+        kind = find(contender.model)
+        kind(contender.settings_of(kind))

@@ -1,7 +1,14 @@
 import pytest
 
 from pipelines.errors import ConfigError
-from pipelines.models.retrievers.catalogue import MODELS, cards, listing, retriever_class
+from pipelines.models.retrievers.catalogue import (
+    MODELS,
+    cards,
+    listing,
+    model_class,
+    retriever_class,
+    retriever_settings,
+)
 
 
 def test_every_name_is_that_of_its_card():
@@ -18,6 +25,13 @@ def test_the_listing_has_each_setting_with_its_default():
     settings = {model["name"]: model["settings"] for model in listing()}
     assert settings["recent_history"] == {"decay": 0.9, "popularity_weight": 0.001}
     assert settings["two_tower"]["embedding_dim"] == 64
+
+
+def test_presets_are_legal_settings():
+    given = [(card.name, preset) for card in cards() for preset in model_class(card.name).presets]
+    assert ("sasrec", "quality") in given
+    for name, preset in given:
+        retriever_settings(name, preset, {})
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
