@@ -20,6 +20,7 @@ from pipelines.stores.revision import code_digest
 NUM_VERSIONS = 20
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 SYSTEMS = {RETRIEVAL_MODEL: "retrieval", RANKING_MODEL: RECOMMENDER}
+FACTS = ("dataset", "snapshot", "cut", "num_users", "num_items", "holdout")
 HOW_NAMED = "a version such as retrieval/3, ranking/2 or recommender/1, a number for a retrieval version, or a run id"
 
 
@@ -72,45 +73,50 @@ def compare_models(
     Raises:
         ConfigError: a name is no version, or was not evaluated, or two were evaluated on different holdouts.
     """
-    versions = registry.list_versions(dataset)
-    with tempfile.TemporaryDirectory(prefix="tandem-compare-") as scratch:
-        loader = _Loader(runs, Path(scratch))
-        found = [_named(name, versions, registry, loader) for name in names] or _newest(versions, loader)
-    entries = list({(one.version.run_id, one.system): one for one in found}.values())
+    entries = _entries(names, registry.list_versions(dataset), registry, runs)
     _require_one_holdout(entries)
     told = {one.name: runs.read(one.version.run_id) for one in entries}
-    contestants = [one.kept.contestant(one.system, one.name, told[one.name]) for one in entries]
-    contestants += [entries[0].kept.contestant(name, name) for name in entries[0].kept.report["baselines"]]
-    first = entries[0].kept.report
     key = content_key(
         evaluations={one.name: one.kept.digest for one in entries},
         told={name: [page.metrics, page.curves] for name, page in told.items()},
         chosen=[metric, reference, seed],
         code=code_digest("models", "steps/compare_models.py"),
     )
+    first = entries[0].kept
 
     def write(folder: Path) -> None:
+        contestants = [one.kept.contestant(one.system, one.name, told[one.name]) for one in entries]
+        contestants += [first.contestant(name, name) for name in first.report["baselines"]]
         found = compare(contestants, metric=metric, reference=_full_name(reference, entries), seed=seed)
-        facts = {name: first[name] for name in ("dataset", "snapshot", "cut", "num_users", "num_items", "holdout")}
-        write_comparison(folder, {**facts, **found, "notes": _notes(entries)})
+        write_comparison(folder, {**{name: first.report[name] for name in FACTS}, **found, "notes": _notes(entries)})
 
-    uri = artifacts.publish(f"{dataset}/compare_models/{key}", write)
-    report = KeptEvaluation.report_in(artifacts.local(uri))
+    folder = artifacts.local(uri := artifacts.publish(f"{dataset}/compare_models/{key}", write))
+    report = KeptEvaluation.report_in(folder)
     record = RunRecord(
         name=f"comparison-{key[:8]}",
         params={"metric": metric, "reference": report["reference"], "models": ", ".join(told)},
-        tags={"tandem.comparison": key, "tandem.snapshot": first["snapshot"]},
-        artifacts={artifacts.local(uri): "comparison"},
+        tags={"tandem.comparison": key, "tandem.snapshot": report["snapshot"]},
+        artifacts={folder: "comparison"},
     )
     return ModelComparison(
         dataset=dataset,
-        holdout=first["holdout"],
+        holdout=report["holdout"],
         metric=metric,
         reference=report["reference"],
         values=report["values"],
         uri=uri,
         run_id=runs.record(key, dataset=dataset, record=record),
     )
+
+
+def _entries(
+    names: Sequence[str], versions: Sequence[ModelVersion], registry: ModelRegistry, runs: Any
+) -> list[_Entry]:
+    """Return the versions that take part, each once."""
+    with tempfile.TemporaryDirectory(prefix="tandem-compare-") as scratch:
+        loader = _Loader(runs, Path(scratch))
+        found = [_named(name, versions, registry, loader) for name in names] or _newest(versions, loader)
+    return list({(one.version.run_id, one.system): one for one in found}.values())
 
 
 @dataclass(frozen=True)
