@@ -84,7 +84,7 @@ def _newton_step(
 
     before = loss(parameters)
     for halvings in range(30):
-        tried = parameters - step / 2**halvings
+        tried: Doubles = parameters - step / 2.0**halvings
         if loss(tried) < before:
             return tried
     return parameters

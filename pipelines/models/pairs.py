@@ -164,7 +164,7 @@ def whole_lists(data: PairData) -> Rows:
 
 def lists_a_batch(lists: Rows, batch_size: int) -> int:
     """Return how many lists make a batch of at most `batch_size` rows; at least one."""
-    return min(len(lists), max(1, batch_size // lists.shape[1]))
+    return min(len(lists), max(1, batch_size // int(lists.shape[1])))
 
 
 def _value_weights(data: PairData, mean: float) -> Floats:
