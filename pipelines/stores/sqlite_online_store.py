@@ -91,10 +91,9 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         if not rows.values:
             return
         # One statement an entity: `?1` to `?4` are shared, then come the values, in the order of the table.
-        values, there = dict(sorted(rows.values.items())), rows.created_us != NOTHING
-        arrival = f"nullif(?3, {NOTHING})" if there.any() else "NULL"
+        values = dict(sorted(rows.values.items()))
         names = map(_text, values)
-        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, {arrival}, ?4)" for n, name in enumerate(names, start=5))
+        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, nullif(?3, {NOTHING}), ?4)" for n, name in enumerate(names, start=5))
         upsert = f"""
             INSERT INTO {_table(config, view)} (entity_key, feature_name, value, event_ts, created_ts, event_us)
             VALUES {cells}
@@ -103,7 +102,7 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
                 event_us = excluded.event_us
             WHERE excluded.event_us >= coalesce(event_us, event_ts * 1000000)
         """
-        event = _local_seconds(rows.event_us)
+        event, there = _local_seconds(rows.event_us), rows.created_us != NOTHING
         arrived = np.where(there, _local_seconds(np.where(there, rows.created_us, 0)), NOTHING)
         columns = [_bytearrays(rows.keys), event.tolist(), arrived.tolist(), rows.event_us.tolist()]
         columns += map(_bytearrays, values.values())
