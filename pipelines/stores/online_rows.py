@@ -84,6 +84,9 @@ class ColumnStore(Protocol):
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
 
+    def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
+        """Return for each key its oldest event time in microseconds since 1970, `NOTHING` where there is no row."""
+
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity, by its serialized key, in views of that entity."""
 
@@ -171,6 +174,17 @@ def from_texts(keys: pa.BinaryArray, names: Sequence[str], found: Sequence[tuple
     values = {name: cells.take(pc.add(every, n)) for n, name in enumerate(names)}
     event_us = us.take(row).fill_null(NOTHING).to_numpy(zero_copy_only=False)
     return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
+
+
+def times_of(keys: pa.BinaryArray, found: Sequence[tuple[bytes, int]]) -> np.ndarray:
+    """Return what a database found for some of the keys, an entity's key and event time, for all of `keys`.
+
+    An entity that was not found has `NOTHING`.
+    """
+    columns = zip(*found, strict=True) if found else ((), ())
+    found_keys, us = (pa.array(part, kind) for part, kind in zip(columns, (pa.binary(), pa.int64()), strict=True))
+    times: np.ndarray = us.take(pc.index_in(keys, found_keys)).fill_null(NOTHING).to_numpy(zero_copy_only=False)
+    return times
 
 
 def moment(us: int) -> datetime:
