@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from pipelines.errors import FeatureStoreError
 from pipelines.stores.audited_times import AuditedTimes, SetBack
 from pipelines.stores.online_encoding import KEY_VERSION
-from pipelines.stores.online_rows import EPOCH, ColumnStore, OnlineRows, ahead, moment
+from pipelines.stores.online_rows import EPOCH, ColumnStore, OnlineRows, moment
+from pipelines.stores.read_ahead import ahead
 
 if TYPE_CHECKING:
     import feast

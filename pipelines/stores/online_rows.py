@@ -4,10 +4,9 @@ Tandem's online stores take and give columns, without one Python object a cell, 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOTHING = -(2**63)  # microseconds of an entity that has no row, and of a row that has no creation time
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 * 2**20
-Item = TypeVar("Item")
 FeastRow = tuple[Any, dict[str, Any], datetime, datetime | None]
 
 
@@ -198,16 +196,6 @@ def microseconds(column: pa.Array) -> np.ndarray:
     numbers = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
     found: np.ndarray = numbers.fill_null(NOTHING).to_numpy(zero_copy_only=False)
     return found
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items while a thread makes the next one."""
-    nothing: Any = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        coming = thread.submit(next, items, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = thread.submit(next, items, nothing)
-            yield item
 
 
 def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
