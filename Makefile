@@ -24,9 +24,9 @@ INSTALL := .venv/bin/uv pip install --quiet --compile-bytecode --require-hashes
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
-run: setup ## Start the platform, run the pipeline, serve. SOURCE=synthetic|movielens-1m|csv|... DATA=folder MAPPING=file
+run: setup ## Start the platform, run the pipeline, serve. SOURCE=synthetic|movielens-1m|csv|... DATA=folder MAPPING=file MODEL=name
 	@.venv/bin/tandem run $(if $(SOURCE),--source "$(SOURCE)") $(if $(DATA),--data "$(DATA)") \
-		$(if $(MAPPING),--mapping "$(MAPPING)") $(ARGS)
+		$(if $(MAPPING),--mapping "$(MAPPING)") $(if $(MODEL),--set "retrieval.model=$(MODEL)") $(ARGS)
 
 stop: ## End the platform's own processes; state stays in TANDEM_HOME.
 	@if [ -x .venv/bin/tandem ]; then .venv/bin/tandem stop; else echo "nothing is installed here, so nothing runs"; fi

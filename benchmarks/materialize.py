@@ -137,11 +137,11 @@ def run_one(given: dict[str, Any]) -> None:
     if not str(read["s0"][0]).startswith("value-"):
         sys.exit(f"{last} has {read} online; expected a value")
     if own and given["audit"]:
-        result |= audited(store)
+        result |= audit(store, folder / "audited")
     print(json.dumps(result))
 
 
-def audited(store: Any) -> dict[str, float]:
+def audit(store: Any, audited: Path) -> dict[str, float]:
     """Seconds of an audit of everything that was written, and of materializing the same feature set again."""
     from pipelines.stores.materialization import materialize_view
 
@@ -152,7 +152,7 @@ def audited(store: Any) -> dict[str, float]:
         if name == "audit":
             store.provider.online_store.remember(store.config, view, json.dumps(note))
         start = time.perf_counter()
-        found = materialize_view(store, view, version=0, since=None, until=END, clock=END)
+        found = materialize_view(store, view, version=0, since=None, until=END, clock=END, audited=audited)
         seconds[name] = time.perf_counter() - start
         if not found.skipped or found.num_repaired:
             sys.exit(f"the audit found {found}; expected all as written")

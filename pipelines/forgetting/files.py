@@ -69,4 +69,6 @@ def blank(path: Path, needle: Needle) -> None:
 
 def _speaks(field: pa.Field, needle: Needle, vocabulary: bool) -> bool:
     by_name = vocabulary or field.name in USER_COLUMNS
-    return by_name or (needle.telling and any(is_kind(field.type) for is_kind in _TEXT))
+    return (
+        by_name or pa.types.is_binary(field.type) or (needle.telling and any(is_kind(field.type) for is_kind in _TEXT))
+    )

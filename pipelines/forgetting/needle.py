@@ -104,6 +104,8 @@ class Needle:
             column = column.dictionary_decode()
         if name == USER_ID or vocabulary:
             return pc.fill_null(pc.equal(pc.cast(column, pa.string()), self.user_id), False)
+        if pa.types.is_binary(column.type):
+            return pc.fill_null(pc.equal(column, self.key), False)
         if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type) and self.telling:
             words = pc.match_substring_regex(pc.list_flatten(column), self._word_pattern)
             rows = pc.filter(pc.list_parent_indices(column), pc.fill_null(words, False))

@@ -1,6 +1,5 @@
 """Where a user can be: each place counts what it has of one, and removes it. Removing twice changes nothing."""
 
-import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from pipelines.contracts import USER_ID
 from pipelines.forgetting.files import blank, files_below, holds, spans_in
 from pipelines.forgetting.needle import Needle
+from pipelines.stores import audited_times
 from pipelines.stores.materialization import column_store
 from pipelines.stores.served import UNASSIGNED, UNREADABLE, Record, ServedLog
 
@@ -85,7 +85,7 @@ def published_folder(file: Path, root: Path) -> Path:
 
 @dataclass(frozen=True)
 class OnlineFeatures:
-    """The online store, with the notes that audits keep there.
+    """The online store.
 
     Attributes:
         store: a `FeatureStore`, or what has its `user_views`.
@@ -98,23 +98,37 @@ class OnlineFeatures:
     unit: str = "values"
 
     def count(self) -> int:
-        """Return how many values there are, of all views of users, and mentions in the notes."""
+        """Return how many values there are, of all views of users."""
         online, config, views = self.store.user_views()
-        if not views:
-            return 0
-        store = column_store(online)
-        mentioned = sum(self.needle.key.hex() in (store.remembered(config, view) or "") for view in views)
-        return store.count_entity(config, views, self.needle.key) + mentioned
+        return column_store(online).count_entity(config, views, self.needle.key) if views else 0
 
     def remove(self) -> None:
         """Delete them, and what the store's files and logs still have of them."""
         online, config, views = self.store.user_views()
-        store = column_store(online)
-        for view in views:
-            note = json.loads(store.remembered(config, view) or "{}")
-            if note.get("event_us", {}).pop(self.needle.key.hex(), None) is not None:
-                store.remember(config, view, json.dumps(note))
-        store.erase_entity(config, views, self.needle.key)
+        column_store(online).erase_entity(config, views, self.needle.key)
+
+
+@dataclass(frozen=True)
+class AuditedEventTimes:
+    """What audits of the online store keep: the event time of every entity.
+
+    Attributes:
+        folder: of the data set.
+        needle: whom to look for.
+    """
+
+    folder: Path
+    needle: Needle
+    name: str = "event times of audits"
+    unit: str = "files"
+
+    def count(self) -> int:
+        """Return how many files hold the user."""
+        return sum(holds(file, self.needle) for file in files_below(self.folder))
+
+    def remove(self) -> None:
+        """Write them anew without the user."""
+        audited_times.erase_entity(self.folder, self.needle.key)
 
 
 @dataclass(frozen=True)

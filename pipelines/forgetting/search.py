@@ -10,7 +10,15 @@ from pipelines.contracts import CHALLENGER, CHAMPION, RECOMMENDER, Remainder
 from pipelines.data.lake import Lake
 from pipelines.forgetting.files import files_below, holds
 from pipelines.forgetting.needle import Needle
-from pipelines.forgetting.places import CachedModels, LogFiles, OnlineFeatures, Place, RunFolders, ServedRecords
+from pipelines.forgetting.places import (
+    AuditedEventTimes,
+    CachedModels,
+    LogFiles,
+    OnlineFeatures,
+    Place,
+    RunFolders,
+    ServedRecords,
+)
 from pipelines.forgetting.tables import TableHistory, TableRows
 from pipelines.stores.base import ModelRegistry
 from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, FORGOTTEN_LOG, ServedLog
@@ -61,6 +69,7 @@ def places(stores: Stores, needle: Needle) -> list[Place]:
         RunFolders(stores.home / "runs" / stores.dataset, needle),
         CachedModels(stores.home / "mlflow" / "cache", needle),
         OnlineFeatures(stores.store, needle),
+        AuditedEventTimes(stores.store.audited, needle),
         ServedRecords(stores.logs[EVENT_LOG], stores.dataset, needle, "served events"),
         ServedRecords(stores.logs[FEATURE_LOG], stores.dataset, needle, "features of requests"),
         LogFiles(stores.home, needle),

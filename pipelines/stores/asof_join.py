@@ -10,12 +10,16 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+
+from pipelines.stores.read_ahead import ahead
 
 ROW = "__row"
 KEY = "__key"
@@ -49,14 +53,17 @@ class JoinView:
     by_arrival: bool = False
     tie_columns: Sequence[str] = ()
 
+    @property
+    def in_order_of_arrival(self) -> bool:
+        """Whether rows are seen from when they were both valid and there."""
+        return self.by_arrival and self.created is not None
+
 
 def connect(*, memory_limit: str, threads: int, temp_directory: str) -> Any:
     """Return an in-process DuckDB connection that spills below `temp_directory` above `memory_limit`.
 
     It has a folder of its own there, removed with the connection: two of them would overwrite each other's files.
     """
-    import duckdb
-
     if temp_directory:
         Path(temp_directory).mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="join-", dir=temp_directory or None)
@@ -94,6 +101,42 @@ def join_view(connection: Any, labels: str, view: JoinView) -> Any:
             label keys.
         view: what is joined.
     """
+    return _joined(connection, labels, view, ties=_has_ties(connection, view))
+
+
+def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.RecordBatchReader:
+    """Return what `join_view` does, in batches, sooner.
+
+    Few tables have rows that tie, so the join begins as if none did while another thread looks for some. If there are
+    any, what was begun is ended, and the join is made with them in mind.
+
+    Args:
+        connection: DuckDB connection, as for `join_view`.
+        beside: another one to the same database, on which the view's relation has the same name.
+        labels: as for `join_view`.
+        view: what is joined.
+    """
+
+    def look() -> bool:
+        if found := _has_ties(beside, view):
+            connection.interrupt()
+        return found
+
+    with ThreadPoolExecutor(1, thread_name_prefix="ties") as thread:
+        looking = thread.submit(look)
+        try:
+            reader = _joined(connection, labels, view, ties=False).to_arrow_reader(BATCH_ROWS)
+        except duckdb.InterruptException:
+            pass
+        else:
+            if not looking.result():
+                return reader
+            reader.close()  # a connection has one result at a time
+            del reader
+    return _joined(connection, labels, view, ties=looking.result()).to_arrow_reader(BATCH_ROWS)
+
+
+def _joined(connection: Any, labels: str, view: JoinView, *, ties: bool) -> Any:
     # Sorting is what a join costs, and numbers sort several times faster than text or a pair of columns: each key that
     # the labels ask for gets one. Feature rows of other keys are left out before anything is sorted.
     labelled = ", ".join(f"{quote(label)} AS {quote(key)}" for key, label in view.join_keys.items())
@@ -107,7 +150,7 @@ def join_view(connection: Any, labels: str, view: JoinView) -> Any:
         ),
         label AS (SELECT {KEY}, {AT}, {ROW} FROM asked LEFT JOIN numbered USING ({names})),
         feature AS (SELECT * FROM {view.relation} JOIN numbered USING ({names})),
-        hit AS ({_visible_rows(connection, view)})
+        hit AS ({_visible_rows(view, ties=ties)})
         SELECT {_result_columns(view)}
         FROM label ASOF LEFT JOIN hit ON label.{KEY} = hit.{KEY} AND label.{AT} >= hit.{AT}
         ORDER BY label.{ROW}
@@ -140,7 +183,7 @@ def side_by_side(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReade
     schema = pa.schema([field for reader in readers for field in reader.schema])
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for parts in zip(*map(_rechunked, readers), strict=True):
+        for parts in zip(*(ahead(_rechunked(reader)) for reader in readers), strict=True):
             columns = [column for part in parts for column in part.columns]
             yield from pa.Table.from_arrays(columns, schema=schema).to_batches()
 
@@ -191,17 +234,17 @@ def _result_columns(view: JoinView) -> str:
     return ", ".join(f"CASE WHEN {valid} THEN hit.{name} END AS {name}" for name in names)
 
 
-def _visible_rows(connection: Any, view: JoinView) -> str:
+def _visible_rows(view: JoinView, *, ties: bool) -> str:
     """SQL for the rows of `feature`, at most one for a `__key` and `__at`, the moment from which labels see it."""
     features = [f"{quote(column)} AS {quote(name)}" for column, name in view.features.items()]
     valid_from = f"epoch_us({quote(view.timestamp)})"
-    if view.by_arrival and view.created:
+    if view.in_order_of_arrival:
         return _rows_by_arrival(view, features, valid_from)
     selected = [KEY, *features, f"{valid_from} AS {AT}", f"{valid_from} AS {VALID_FROM}"]
     rows = f"SELECT {', '.join(selected)} FROM feature"
-    if _has_ties(connection, view.relation, f"{_list(view.join_keys)}, {valid_from}"):
-        ties = _tie_order(view.created, view.tie_columns or list(view.features))
-        rows += f" QUALIFY row_number() OVER (PARTITION BY {KEY}, {valid_from} ORDER BY {ties}) = 1"
+    if ties:
+        order = _tie_order(view.created, view.tie_columns or list(view.features))
+        rows += f" QUALIFY row_number() OVER (PARTITION BY {KEY}, {valid_from} ORDER BY {order}) = 1"
     return rows
 
 
@@ -221,13 +264,15 @@ def _rows_by_arrival(view: JoinView, features: Sequence[str], valid_from: str) -
     """
 
 
-def _has_ties(connection: Any, relation: str, same: str) -> bool:
+def _has_ties(connection: Any, view: JoinView) -> bool:
     """Whether two rows share key and time; finding that out is far cheaper than ordering rows that do not.
 
     Two digests that happen to be equal cost time and change nothing.
     """
-    digests = f"SELECT DISTINCT hash({same}) FROM {relation}"
-    query = f"SELECT (SELECT count(*) FROM {relation}) <> (SELECT count(*) FROM ({digests}))"
+    if view.in_order_of_arrival:
+        return False  # none that its own order does not decide
+    digests = f"SELECT DISTINCT hash({_list(view.join_keys)}, epoch_us({quote(view.timestamp)})) FROM {view.relation}"
+    query = f"SELECT (SELECT count(*) FROM {view.relation}) <> (SELECT count(*) FROM ({digests}))"
     return bool(connection.sql(query).fetchall()[0][0])
 
 

@@ -177,12 +177,13 @@ def _join(settings: Any, connection: Any, rows: EntityRows, views: Sequence[Requ
     folder = asof_join.spill_folder(connection)
     readers = [rows.reader(connection.cursor())]
     for number, view in enumerate(views, start=1):
-        cursor = connection.cursor()
+        cursor, beside = connection.cursor(), connection.cursor()
+        register_source(beside, settings, view.source)
         relation = register_source(cursor, settings, view.source)
         join_view = view.read_from(relation, cursor.sql(f"SELECT * FROM {relation} LIMIT 0").columns)  # noqa: S608 - quoted
         labels = rows.labels(cursor, list(join_view.join_keys.values()))
         _check_keys(cursor, labels, join_view)
-        reader = asof_join.join_view(cursor, labels, join_view).to_arrow_reader(BATCH_ROWS)
+        reader = asof_join.read_view(cursor, beside, labels, join_view)
         readers.append(reader if number == len(views) else asof_join.spooled(reader, folder / f"view_{number}.arrows"))
     check_names([name for reader in readers for name in reader.schema.names])
     return _kept(connection, asof_join.side_by_side(readers))

@@ -19,7 +19,8 @@ from pipelines.stores.asof_job import AsOfRetrievalJob
 from pipelines.stores.asof_join import quote
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from pipelines.stores.asof_sources import register_source, time_window
-from pipelines.stores.online_rows import OnlineRows, ahead, batches, encoded
+from pipelines.stores.online_rows import OnlineRows, batches, encoded
+from pipelines.stores.read_ahead import ahead
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView

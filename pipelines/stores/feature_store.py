@@ -45,6 +45,10 @@ class FeatureStore:
         threads: threads of a join.
         spark: properties of Spark, on which history is then joined and read; None is DuckDB in this process.
         serving_service: feature service that `online_user` reads; a release names the one it was made for.
+
+    Attributes:
+        project: Feast project.
+        audited: folder with the event times that audits of the online store saw.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class FeatureStore:
         self._lake_uri = lake_uri or f"{home / 'lake'}/{dataset}"
         self._yaml = Path(yaml_file or EMBEDDED_YAML)
         self._serving_service = serving_service
+        self.audited = self._folder / "audited" / self.project
         self._limits = {"memory_limit": memory_limit, "threads": threads}
         self._spark = spark
         self._opened: tuple[dict[str, int], feast.FeatureStore] | None = None
@@ -187,7 +192,13 @@ class FeatureStore:
                 with contextlib.redirect_stdout(io.StringIO()):
                     view = store.get_feature_view(name)
                     audit = materialize_view(
-                        store, view, version=version, since=start, until=until, clock=clock or until
+                        store,
+                        view,
+                        version=version,
+                        since=start,
+                        until=until,
+                        clock=clock or until,
+                        audited=self.audited,
                     )
                 num_online[name] = audit.num_entities
         return num_online

@@ -6,23 +6,24 @@ lookback covers, it was corrected, somebody deleted it) is found there and writt
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.errors import FeatureStoreError
-from pipelines.stores.online_rows import EPOCH, NOTHING, ColumnStore, OnlineRows, ahead, moment
+from pipelines.stores.audited_times import AuditedTimes, SetBack
+from pipelines.stores.online_encoding import KEY_VERSION
+from pipelines.stores.online_rows import EPOCH, ColumnStore, OnlineRows, moment
+from pipelines.stores.read_ahead import ahead
 
 if TYPE_CHECKING:
     import feast
     from feast.feature_view import FeatureView
 
-NUM_REMEMBERED = 200  # entities of a view whose event times the next audit compares with today's
 _logger = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ class OnlineAudit:
         num_entities: entities that are offline, all of which are online now.
         num_newer: of these, how many have a newer row online than offline.
         num_repaired: how many were missing, older or different online and were written by the audit.
+        num_set_back: how many were older online, before this run, than the last audit had left them; none is now.
         skipped: whether nothing was written before, because the same rows had been materialized already.
         start: begin of the window that was written.
         end: its end.
@@ -43,6 +45,7 @@ class OnlineAudit:
     num_entities: int
     num_newer: int
     num_repaired: int
+    num_set_back: int
     skipped: bool
     start: datetime
     end: datetime
@@ -54,7 +57,7 @@ class OnlineAudit:
         newest = "nothing" if self.newest_us is None else moment(self.newest_us).isoformat()
         return (
             f"{self.num_entities:,} entities online, newest {newest}; {written}; {self.num_repaired:,} outside of the "
-            f"window repaired; {self.num_newer:,} newer online; no event time went back"
+            f"window repaired; {self.num_newer:,} newer online; {self.num_set_back:,} had gone back, none has now"
         )
 
 
@@ -66,6 +69,7 @@ def materialize_view(
     since: datetime | None,
     until: datetime,
     clock: datetime,
+    audited: Path,
 ) -> OnlineAudit:
     """Write the window's newest row of each entity, unless this version was written before, and audit the view.
 
@@ -76,9 +80,10 @@ def materialize_view(
         since: begin of the window; None is everything. A store that knows nothing of the view gets everything.
         until: end of the window, inclusive.
         clock: the present, kept beside the rows.
+        audited: folder with the event times that the last audit of each view left, a file a view.
 
     Raises:
-        FeatureStoreError: an entity is still missing, older or different after it was written twice, or an event
+        FeatureStoreError: an entity is still missing, older or different after it was written twice, or its event
             time is older than when it was audited last.
     """
     online, config = column_store(store.provider.online_store), store.config
@@ -87,15 +92,29 @@ def materialize_view(
     before: dict[str, Any] = json.loads(online.remembered(config, view) or "{}")
     start = min(since, until) if since and before else EPOCH
     skipped = before.get("identity") == identity
-    if not skipped:
-        store.materialize(start, until, feature_views=[view.name])
-    audit = _Audit(store, view, online)
-    for rows in ahead(store.provider.batch_engine.newest_rows(view, EPOCH, until)):
-        audit.check(rows)
-    audit.raise_if_back(before.get("event_us", {}))
-    note = {"identity": identity, "event_us": audit.remembered, "audited_at": clock.isoformat()}
-    online.remember(config, view, json.dumps(note))
-    result = OnlineAudit(audit.num, audit.num_newer, audit.num_repaired, skipped, start, until, audit.newest_us)
+    with AuditedTimes(audited / f"{view.name}.parquet") as times:
+        # Without a note the store was emptied: its entities start anew.
+        set_back = times.find(lambda keys: online.event_times(config, view, keys)) if before else SetBack(0, [])
+        if set_back.num:
+            _logger.warning("%s", _told(view, set_back))
+        if not skipped:
+            store.materialize(start, until, feature_views=[view.name])
+        audit = _Audit(store, view, online)
+        for rows in ahead(store.provider.batch_engine.newest_rows(view, EPOCH, until)):
+            times.add(audit.check(rows))
+        _raise_if_back(view, times.still_back())
+        times.keep()
+    online.remember(config, view, json.dumps({"identity": identity, "audited_at": clock.isoformat()}))
+    result = OnlineAudit(
+        num_entities=audit.num,
+        num_newer=audit.num_newer,
+        num_repaired=audit.num_repaired,
+        num_set_back=set_back.num,
+        skipped=skipped,
+        start=start,
+        end=until,
+        newest_us=audit.newest_us,
+    )
     _logger.info("%s: %s", view.name, result)
     return result
 
@@ -127,9 +146,9 @@ class _Audit:
         self._config, self._view, self._online = store.config, view, online
         self.num = self.num_newer = self.num_repaired = 0
         self.newest_us: int | None = None
-        self.remembered: dict[str, int] = {}
 
-    def check(self, rows: OnlineRows) -> None:
+    def check(self, rows: OnlineRows) -> OnlineRows:
+        """Return what is online for each row, after what was missing, older or different was written again."""
         found = self._read(rows)
         wrong = differing(rows, found)
         if wrong.any():
@@ -139,23 +158,7 @@ class _Audit:
         self.num_newer += int((found.event_us > rows.event_us).sum())
         newest = int(found.event_us.max())
         self.newest_us = newest if self.newest_us is None else max(newest, self.newest_us)
-        room = NUM_REMEMBERED - len(self.remembered)
-        self.remembered |= {key.hex(): at for key, at in _first(found, room)}
-
-    def raise_if_back(self, before: dict[str, int]) -> None:
-        """Compare with the event times of the last audit; an entity that is gone, offline too, was forgotten."""
-        keys = pa.array([bytes.fromhex(key) for key in before], pa.binary())
-        if not before:
-            return
-        now = self._online.read_columns(self._config, self._view, keys).event_us
-        then = np.array(list(before.values()), np.int64)
-        back = int(((now < then) & (now != NOTHING)).sum())
-        if back:
-            raise FeatureStoreError(
-                f"{back} of {len(before)} entities of {self._view.name!r} are older online than when they were audited "
-                "last; expected event times to move forward only. Find what else writes there, empty the online store "
-                "and run `tandem materialize-online` again"
-            )
+        return found
 
     def _read(self, rows: OnlineRows) -> OnlineRows:
         return self._online.read_columns(self._config, self._view, rows.keys)
@@ -180,5 +183,25 @@ def differing(expected: OnlineRows, found: OnlineRows) -> np.ndarray:
     return wrong
 
 
-def _first(rows: OnlineRows, num: int) -> Iterator[tuple[bytes, int]]:
-    yield from zip(rows.keys[:num].to_pylist(), rows.event_us[:num].tolist(), strict=True)
+def _raise_if_back(view: "FeatureView", back: SetBack) -> None:
+    if back.num:
+        raise FeatureStoreError(
+            f"{_told(view, back)}; expected event times to move forward only. Find what else writes there, or which "
+            "backup was restored, empty the online store and run `tandem materialize-online` again"
+        )
+
+
+def _told(view: "FeatureView", back: SetBack) -> str:
+    from feast.infra.key_encoding_utils import deserialize_entity_key
+
+    keys = [deserialize_entity_key(key, entity_key_serialization_version=KEY_VERSION) for key in back.keys]
+    names = [
+        ", ".join(
+            f"{name} {getattr(value, value.WhichOneof('val'))!r}"
+            for name, value in zip(key.join_keys, key.entity_values, strict=True)
+        )
+        for key in keys
+    ]
+    more = f" and {back.num - len(names):,} more" if back.num > len(names) else ""
+    told = f"{back.num:,} of the entities of {view.name!r} are older online than when they were audited last"
+    return f"{told}: {'; '.join(names)}{more}"

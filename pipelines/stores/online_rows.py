@@ -4,10 +4,9 @@ Tandem's online stores take and give columns, without one Python object a cell, 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +24,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOTHING = -(2**63)  # microseconds of an entity that has no row, and of a row that has no creation time
 BATCH_ROWS = 5_000
 BATCH_BYTES = 16 * 2**20
-Item = TypeVar("Item")
 FeastRow = tuple[Any, dict[str, Any], datetime, datetime | None]
 
 
@@ -83,6 +81,9 @@ class ColumnStore(Protocol):
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
+
+    def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
+        """Return for each key its oldest event time in microseconds since 1970, `NOTHING` where there is no row."""
 
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity, by its serialized key, in views of that entity."""
@@ -173,6 +174,17 @@ def from_texts(keys: pa.BinaryArray, names: Sequence[str], found: Sequence[tuple
     return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
 
 
+def times_of(keys: pa.BinaryArray, found: Sequence[tuple[bytes, int]]) -> np.ndarray:
+    """Return what a database found for some of the keys, an entity's key and event time, for all of `keys`.
+
+    An entity that was not found has `NOTHING`.
+    """
+    columns = zip(*found, strict=True) if found else ((), ())
+    found_keys, us = (pa.array(part, kind) for part, kind in zip(columns, (pa.binary(), pa.int64()), strict=True))
+    times: np.ndarray = us.take(pc.index_in(keys, found_keys)).fill_null(NOTHING).to_numpy(zero_copy_only=False)
+    return times
+
+
 def moment(us: int) -> datetime:
     """Return microseconds since 1970 as a moment in UTC."""
     found: datetime = np.datetime64(us, "us").astype(datetime).replace(tzinfo=UTC)
@@ -184,16 +196,6 @@ def microseconds(column: pa.Array) -> np.ndarray:
     numbers = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
     found: np.ndarray = numbers.fill_null(NOTHING).to_numpy(zero_copy_only=False)
     return found
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield items while a thread makes the next one."""
-    nothing: Any = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        coming = thread.submit(next, items, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = thread.submit(next, items, nothing)
-            yield item
 
 
 def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -21,7 +21,7 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import StrictStr
 
 from pipelines.stores.online_encoding import fixed, join, lengths_of
-from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts, times_of
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -133,6 +133,16 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
         with self._transaction(config) as cursor:
             cursor.execute(_sql(query, _name(config, view)), (keys.to_pylist(), names, len(names)), binary=True)
             return from_texts(keys, names, cursor.fetchall())
+
+    def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
+        """Return for each key its oldest event time, `NOTHING` where there is no row."""
+        query = """
+            SELECT entity_key, (extract(epoch FROM min(event_ts)) * 1000000)::bigint
+            FROM {} WHERE entity_key = ANY(%b) GROUP BY entity_key
+        """
+        with self._transaction(config) as cursor:
+            cursor.execute(_sql(query, _name(config, view)), (keys.to_pylist(),), binary=True)
+            return times_of(keys, cursor.fetchall())
 
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity."""

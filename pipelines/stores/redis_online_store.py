@@ -125,10 +125,7 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
         name = _view_name(config, view)
         features = [field.name for field in view.features]
         fields = [_mmh3(f"{name}:{feature}") for feature in features]
-        client = self._single_server(config)
-        words = [b"HMGET", _row_keys(config, keys), _time_field(name), *fields]
-        commands = _row_words(words, len(keys), head=b"*%d\r\n" % len(words))
-        found = self._send(client, [_part(commands, 0, len(keys))], len(keys))
+        found = self._fields(config, keys, [_time_field(name), *fields])
         stamps, *columns = zip(*found, strict=True) if found else [()] * (len(features) + 1)
         complete = np.array([None not in row for row in found], bool)
         event_us = np.where(complete, [_moment(stamp) for stamp in stamps], NOTHING).astype(np.int64)
@@ -137,6 +134,11 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
             for feature, column in zip(features, columns, strict=True)
         }
         return OnlineRows(keys, values, event_us, np.full(len(keys), NOTHING))
+
+    def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
+        """Return for each key its event time, `NOTHING` where there is no row."""
+        found = self._fields(config, keys, [_time_field(_view_name(config, view))])
+        return np.array([_moment(stamp) for (stamp,) in found], np.int64)
 
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many fields there are of an entity: one hash holds those of all its views."""
@@ -179,6 +181,12 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
         if self._script is None:
             self._script = str(client.script_load(GUARDED_WRITE)).encode()
         return self._script
+
+    def _fields(self, config: "RepoConfig", keys: pa.BinaryArray, fields: Sequence[bytes]) -> list[list[bytes | None]]:
+        """The asked fields of each entity."""
+        words = [b"HMGET", _row_keys(config, keys), *fields]
+        commands = _row_words(words, len(keys), head=b"*%d\r\n" % len(words))
+        return self._send(self._single_server(config), [_part(commands, 0, len(keys))], len(keys))
 
     def _send(self, client: Any, commands: Iterable[Any], num: int) -> list[Any]:
         """Send `num` commands and return the answers; raises the first error among them."""

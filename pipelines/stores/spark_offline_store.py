@@ -87,10 +87,10 @@ class SparkAsOfOfflineStore(OfflineStore):
             return _from_staging(settings, lambda staging: _join(session, settings, entity_df, views, staging))
 
         def describe() -> RetrievalMetadata:
-            staging = _staging(settings)
-            rows = SparkEntityRows(open_session(settings.spark_conf), entity_df, staging)
-            keys = [name for name in rows.schema.names if name != rows.timestamp]
+            session, staging = open_session(settings.spark_conf), _staging(settings)
             try:
+                rows = SparkEntityRows(session, entity_df, staging)
+                keys = [name for name in rows.schema.names if name != rows.timestamp]
                 return RetrievalMetadata(feature_refs, keys, *rows.time_range())
             finally:
                 staging.remove()

@@ -15,7 +15,7 @@ import pyarrow as pa
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts, times_of
 from pipelines.stores.sqlite_checkpoint import Checkpoints
 
 if TYPE_CHECKING:
@@ -130,6 +130,19 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
             """
             found += connection.execute(query, part)
         return from_texts(keys, names, found)
+
+    def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
+        """Return for each key its oldest event time, `NOTHING` where there is no row."""
+        connection, asked = self._get_conn(config), keys.to_pylist()
+        found: list[tuple[bytes, int]] = []
+        for start in range(0, len(asked), KEYS_AT_ONCE):
+            part = asked[start : start + KEYS_AT_ONCE]
+            query = f"""
+                SELECT entity_key, min(coalesce(event_us, event_ts * 1000000)) FROM {_table(config, view)}
+                WHERE entity_key IN ({", ".join("?" * len(part))}) GROUP BY entity_key
+            """
+            found += connection.execute(query, part)
+        return times_of(keys, found)
 
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity."""

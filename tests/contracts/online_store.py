@@ -215,6 +215,13 @@ class OnlineStoreContract:
         assert store.numbers("new", "known", "part", "newer", "other") == [2, 2, 2, 9, 2]
         assert (store.read("new", "known", "part", "newer", "other").event_us != NOTHING).all()
 
+    def test_event_times_are_read_alone(self, store: OpenStore) -> None:
+        store.write(("u2", None, NOON), ("u1", 1, NOON + TICK))
+        keys = store.read("u1", "nobody", "u2").keys
+        expected = [*microseconds(pa.array([NOON + TICK])).tolist(), NOTHING, *microseconds(pa.array([NOON])).tolist()]
+        assert store.online.event_times(store.config, store.view, keys).tolist() == expected
+        assert store.online.event_times(store.config, store.view, keys.slice(0, 0)).tolist() == []
+
     def test_views_and_projects_do_not_meet(self, store: OpenStore, settings: dict[str, Any], tmp_path: Path) -> None:
         other = view("profile")
         store.feast.apply([USER, other])

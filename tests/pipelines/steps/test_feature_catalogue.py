@@ -2,12 +2,16 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.catalogue.definitions import definitions
+from pipelines.config import REPOSITORY
 from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCatalogue, FeatureSet, ModelVersion
 from pipelines.errors import LakeError, RegistryError
 from pipelines.release.manifest import IndexPart, ReleaseManifest, write_manifest
@@ -157,6 +161,49 @@ def test_the_page_at_the_lasting_address_is_the_newest(
     assert Path(second.page).read_bytes() == (Path(second.uri) / "report.html").read_bytes()
     assert Path(second.page).read_bytes() != (Path(first.uri) / "report.html").read_bytes()
     assert [file.name for file in Path(first.page).parent.glob("*.tmp")] == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.contracts import FeatureSet
+from pipelines.steps import feature_catalogue as module
+from tests.pipelines.steps.test_feature_catalogue import model, written
+from tests.support.feature_data import Workspace
+from tests.support.memory_registry import MemoryRegistry
+home, folder, features, point = sys.argv[1:]
+def half_a_page(file, *others):
+    file.write_text("<!doctype html><title>Feat")
+    os.kill(os.getpid(), signal.SIGKILL)
+def half_a_copy(page, lasting):
+    half_a_page(lasting.with_suffix(f".{page.parent.name}.tmp"))
+setattr(module, point, {"write_page": half_a_page, "_replace": half_a_copy}[point])
+registry = MemoryRegistry(Path(folder) / "registry")
+model(registry, "ranking", ("hour", point))
+written(Workspace(Path(home)), FeatureSet.model_validate_json(features), registry)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["write_page", "_replace"])
+def test_killed_while_it_is_written_the_old_page_stays_and_the_next_run_writes_it_whole(
+    workspace: Workspace, features: FeatureSet, registry: MemoryRegistry, tmp_path: Path, point: str
+) -> None:
+    old = written(workspace, features, registry)
+    before = Path(old.page).read_bytes()
+    other = tmp_path / "killed"
+    other.mkdir()
+    arguments = [str(workspace.home), str(other), features.model_dump_json(), point]
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, *arguments]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert Path(old.page).read_bytes() == before
+    model(registry, "ranking", ("hour", point))
+    again = written(workspace, features, registry)
+    page = Path(again.page)
+    assert page.read_text().endswith("</html>")
+    assert page.read_bytes() == (Path(again.uri) / "report.html").read_bytes() != before
+    assert list(page.parent.glob("*.tmp")) == []
 
 
 def test_what_it_needs_is_named_when_it_is_gone(

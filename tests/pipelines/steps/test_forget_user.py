@@ -37,6 +37,8 @@ NOW = datetime(2025, 5, 1, tzinfo=UTC)
 class NoViews:
     """A feature store in which nothing was declared yet."""
 
+    audited = Path("nowhere")
+
     def user_views(self) -> tuple[None, None, list[Any]]:
         return None, None, []
 
@@ -316,7 +318,7 @@ def test_features_go_offline_and_online(home: Home) -> None:
     report = forget_user(GONE, stores=stores, **own)
     places = {place.place for place in report.removed}
     views = [table.lake_table for table in FEATURE_TABLES.values() if table.entity == "user_id"]
-    assert {f"lake table {view}" for view in views} | {"online features"} <= places
+    assert {f"lake table {view}" for view in views} | {"online features", "event times of audits"} <= places
     assert find_user(GONE, stores=stores, forgotten=home.forgotten).found == ()
     assert set(home.work.store.online_user(GONE).values()) == {None}
     assert home.work.store.online_user(OTHER)["user_num_events"] == 3

@@ -1,10 +1,12 @@
 """The as-of store joins what a brute-force search joins."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import FeatureStoreError
+from pipelines.stores import asof_join
 from pipelines.stores.asof_entities import timestamp_column
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from tests.support.asof import (
@@ -193,6 +196,45 @@ def test_clear_errors(two_views: Any, tmp_path: Path) -> None:
     with pytest.raises(FeatureStoreError, match="exactly one"):
         timestamp_column(pa.schema({"a": UTC_US, "b": UTC_US}))
     assert timestamp_column(pa.schema({"when": UTC_US})) == "when"
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_ties_are_found_while_the_join_runs_or_when_it_is_done(
+    tmp_path: Path, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The join that is begun as if there were none has a result already, or is ended before it has."""
+    has_ties, joined, done = asof_join._has_ties, asof_join._joined, threading.Event()
+    begun: list[bool] = []
+
+    def look(connection: Any, view: Any) -> bool:
+        done.wait(60 if late else 0)
+        return has_ties(connection, view)
+
+    def begin(connection: Any, labels: str, view: Any, *, ties: bool) -> Any:
+        begun.append(ties)
+        relation = joined(connection, labels, view, ties=ties)
+        if ties:
+            return relation
+        return Begun(relation)
+
+    class Begun:
+        """A join that ends when ties were looked for, or, if it is interrupted first, like one that was."""
+
+        def __init__(self, relation: Any) -> None:
+            self._relation = relation
+
+        def to_arrow_reader(self, num_rows: int) -> Any:
+            if not late:
+                raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+            reader = self._relation.to_arrow_reader(num_rows)
+            done.set()
+            return reader
+
+    monkeypatch.setattr(asof_join, "_has_ties", look)
+    monkeypatch.setattr(asof_join, "_joined", begin)
+    view = feature_view(write_rows(tmp_path / "rows.parquet", [one_row(value=1), one_row(value=2)]), keys=("user",))
+    assert join(AsOfOfflineStore, config(tmp_path), view, labels_at(1))["value"].to_pylist() == [2]
+    assert begun == [False, True]
 
 
 def test_ties_fall_the_same_whatever_is_asked_for(tmp_path: Path) -> None:
