@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from pipelines.config import RankingConfig
 from pipelines.errors import TrainingError
 from pipelines.models.batches import Arrays, Batch
-from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
+from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_ndcg_at_10"
 WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
+CHECKPOINT_BATCHES = 500
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class PairData:
         gathered |= {name: values[self.item_rows[rows]] for name, values in self.items.items()}
         return {**gathered, "pair_numbers": self.pair_numbers[rows]}
 
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        sides = [side[name] for side in (self.queries, self.items) for name in sorted(side)]
+        rows = [self.pair_numbers, self.query_rows, self.item_rows, self.label, self.weight, self.value]
+        return arrays_digest([*sides, *rows])
+
 
 @dataclass(frozen=True)
 class TrainedRanker:
@@ -83,8 +91,11 @@ def train_ranker(
     item_vectors: NDArray[np.float32],
     config: RankingConfig,
     seed: int,
+    checkpoints: Path | None = None,
 ) -> TrainedRanker:
     """Train on `train`; stop, calibrate and judge on `validation`.
+
+    Killed anywhere and called again with equal arguments, it goes on from its last checkpoint and returns the same.
 
     Args:
         train: pairs to learn from.
@@ -94,9 +105,11 @@ def train_ranker(
         item_vectors: what retrieval knows of each item id, `[sizes["item"], vector_dim]`.
         config: the model and how to train it.
         seed: decides initial weights, order of rows and dropout.
+        checkpoints: folder for checkpoints; None keeps none.
 
     Raises:
-        TrainingError: there are too few positive pairs, or the loss is not finite.
+        TrainingError: there are too few positive pairs, the loss is not finite, or the folder holds the checkpoint of
+            another run.
     """
     num_positive = int(train.label.sum())
     if num_positive < FEWEST_POSITIVES:
@@ -117,12 +130,18 @@ def train_ranker(
     _compile(trained, config, num_steps=num_steps)
     fit = fit_epochs(
         trained,
-        lambda rng: _batches(train, batch_size=config.batch_size, rng=rng, center=center, spread=spread),
+        drawn_batches(
+            lambda rng: _batches(train, batch_size=config.batch_size, rng=rng, center=center, spread=spread),
+            count=max(1, len(train.label) // config.batch_size),
+            seed=seed,
+        ),
         epochs=config.epochs,
         patience=config.patience,
-        seed=seed,
         validate=lambda: _judge(_outputs(trained, validation), validation),
         watch=WATCH,
+        of=_describe(train, validation, sizes, item_vectors, config, seed) if checkpoints else "",
+        checkpoints=checkpoints,
+        checkpoint_batches=CHECKPOINT_BATCHES,
     )
     outputs = _outputs(trained, validation)
     metrics = _judge(outputs, validation)
@@ -205,6 +224,19 @@ def _batches(
         targets = {"logit": data.label[rows, None], "expected_value": value[rows, None]}
         weights = {"logit": data.weight[rows] / mean_weight, "expected_value": value_weight[rows]}
         yield Batch(data.inputs(rows), targets, weights)
+
+
+def _describe(
+    train: PairData,
+    validation: PairData,
+    sizes: Mapping[str, int],
+    item_vectors: NDArray[np.float32],
+    config: RankingConfig,
+    seed: int,
+) -> str:
+    """Return what a checkpoint must belong to."""
+    data = f"{train.digest()} {validation.digest()} {arrays_digest([item_vectors])}"
+    return f"ranker {config.model_dump_json()} {dict(sizes)} {seed} {data}"
 
 
 def _value_scale(data: PairData) -> tuple[float, float]:

@@ -11,8 +11,9 @@ from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
 from pipelines.models.export import load_onnx, run_onnx
-from pipelines.models.ranking import PairData, export_ranker, fit_logistic, list_ndcg, train_ranker
+from pipelines.models.ranking import PairData, TrainedRanker, export_ranker, fit_logistic, list_ndcg, train_ranker
 from tests.support.rows import feature_rows
+from tests.support.train_and_die import stopped_after
 
 CONFIG = RankingConfig(
     embedding_dim=4,
@@ -65,6 +66,27 @@ def trained() -> tuple[Any, PairData]:
     return train_ranker(
         data, data, shapes=encoder.shapes, sizes=sizes, item_vectors=vectors(sizes), config=CONFIG, seed=1
     ), data
+
+
+def test_stopped_between_epochs_it_ends_as_if_it_had_not_been(trained, tmp_path: Path):
+    (expected, data), (_, encoder) = trained, pair_data(0)
+    vocabularies = {**encoder.query.vocabularies, **encoder.item.vocabularies}
+    sizes = {name: vocabulary.size for name, vocabulary in vocabularies.items()}
+
+    def train(seed: int = 1) -> TrainedRanker:
+        return train_ranker(
+            data, data, shapes=encoder.shapes, sizes=sizes, item_vectors=vectors(sizes), config=CONFIG, seed=seed,
+            checkpoints=tmp_path,
+        )  # fmt: skip
+
+    with stopped_after(2):
+        train()
+    resumed = train()
+    assert (resumed.fit, resumed.metrics) == (expected.fit, expected.metrics)
+    for weight, other in zip(resumed.served.variables, expected.served.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
+    with pytest.raises(TrainingError, match="another run"):
+        train(seed=2)
 
 
 def outputs(trained) -> dict[str, np.ndarray]:
