@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 FILE = "cost.json"
 POWERCAP = Path("/sys/class/powercap")
@@ -142,8 +142,7 @@ def _gpu_peak_memory() -> list[int]:
         names = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
         return [tf.config.experimental.get_memory_info(name)["peak"] for name in names]
     if keras.backend.backend() == "jax":
-        import jax
-
+        jax: Any = sys.modules["jax"]
         devices = [device for device in jax.local_devices() if device.platform == "gpu"]
         return [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in devices]
     return []

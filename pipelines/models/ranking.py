@@ -120,6 +120,7 @@ def train_ranker(
     prepare_keras(seed)
     from pipelines.models.ranker import build_ranker
 
+    prepare_keras(seed)  # once more: keras_rs, imported with it, draws random numbers the first time
     architecture = config.model_dump(
         include={"embedding_dim", "num_cross_layers", "hidden_units", "item_dropout", "dropout", "num_oov_buckets"}
     )
