@@ -80,7 +80,8 @@ def train_retrieval(config: str, training_set: Json) -> Json:
     c = read_config(config)
     chosen_ranker(c.ranking)  # a misspelt one is refused here, not when retrieval has been trained
     stores = open_model_stores(c)
-    return as_json(step(TrainingSet(**training_set), config=c.retrieval, seed=c.seed, **stores))
+    work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints"}
+    return as_json(step(TrainingSet(**training_set), config=c.retrieval, **work, **stores))
 
 
 def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
@@ -143,7 +144,8 @@ def train_ranking(config: str, ranking_set: Json) -> Json:
 
     c = read_config(config)
     stores = open_model_stores(c)
-    return as_json(step(RankingSet(**ranking_set), config=c.ranking, seed=c.seed, **stores))
+    work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints"}
+    return as_json(step(RankingSet(**ranking_set), config=c.ranking, **work, **stores))
 
 
 def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: Json) -> Json:

@@ -90,6 +90,11 @@ class Periods:
         log_q = np.log(counts[position] / np.diff(edges)[period])
         return cls(edges, log_q.astype(np.float32))
 
+    def num_batches(self, batch_size: int) -> int:
+        """Return how many batches an epoch has."""
+        lengths = np.diff(self.edges)
+        return int((lengths // np.minimum(batch_size, lengths)).sum())
+
     def batches(self, batch_size: int, rng: np.random.Generator) -> list[Rows]:
         """Return the rows of each batch of an epoch; a period's last, partial batch is left out."""
         batches: list[Rows] = []

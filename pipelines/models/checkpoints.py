@@ -1,7 +1,9 @@
 """What a killed training goes on from: arrays and a few numbers in one file, replaced by one atomic act."""
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,15 @@ def write_checkpoint(folder: Path, state: dict[str, Any], arrays: dict[str, NDAr
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(folder / NAME)
+
+
+def arrays_digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return a short digest of the contents of arrays, in order: what a run was given, for `of`."""
+    digest = hashlib.sha256()
+    for values in arrays:
+        digest.update(f"{values.dtype}{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()[:16]
 
 
 def read_checkpoint(folder: Path, *, of: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:

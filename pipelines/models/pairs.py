@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import TrainingError
 from pipelines.models.batches import Arrays, Batch
+from pipelines.models.checkpoints import arrays_digest
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -53,6 +54,12 @@ class PairData:
         gathered = {name: values[self.query_rows[rows]] for name, values in self.queries.items()}
         gathered |= {name: values[self.item_rows[rows]] for name, values in self.items.items()}
         return {**gathered, "pair_numbers": self.pair_numbers[rows]}
+
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        sides = [side[name] for side in (self.queries, self.items) for name in sorted(side)]
+        rows = [self.pair_numbers, self.query_rows, self.item_rows, self.label, self.weight, self.value]
+        return arrays_digest([*sides, *rows])
 
 
 @dataclass(frozen=True)

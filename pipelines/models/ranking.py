@@ -12,17 +12,19 @@ from pipelines.config import RankingConfig
 from pipelines.errors import TrainingError
 from pipelines.models.batches import Batch
 from pipelines.models.calibration import Reliability, fit_logistic
+from pipelines.models.checkpoints import arrays_digest
 from pipelines.models.pairs import PairData, Targets, list_batches, lists_a_batch, pair_batches, whole_lists
 from pipelines.models.rankers.base import DenseLayers
 from pipelines.models.rankers.catalogue import chosen_ranker
 from pipelines.models.rankers.losses import RankingLoss
 from pipelines.models.ranking_metrics import list_auc, list_ndcg, value_gain
-from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
+from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_ndcg_at_10"
 WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
+CHECKPOINT_BATCHES = 500
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ def train_ranker(
     item_vectors: NDArray[np.float32],
     config: RankingConfig,
     seed: int,
+    checkpoints: Path | None = None,
 ) -> TrainedRanker:
     """Train on `train`; stop, calibrate and judge on `validation`.
+
+    Killed anywhere and called again with equal arguments, it goes on from its last checkpoint and returns the same.
 
     Args:
         train: pairs to learn from.
@@ -66,10 +71,12 @@ def train_ranker(
         item_vectors: what retrieval knows of each item id, `[sizes["item"], vector_dim]`.
         config: the model, its loss and how to train it.
         seed: decides initial weights, order of rows and dropout.
+        checkpoints: folder for checkpoints; None keeps none.
 
     Raises:
         ConfigError: the model, its loss or one of its settings is unknown.
-        TrainingError: there are too few positive pairs, they lack what the loss needs, or the loss is not finite.
+        TrainingError: there are too few positive pairs, they lack what the loss needs, the loss is not finite, or the
+            folder holds the checkpoint of another run.
     """
     body, loss = chosen_ranker(config)
     num_positive = int(train.label.sum())
@@ -97,12 +104,14 @@ def train_ranker(
     _compile(trained, config, loss.build(feed.list_length), num_steps=config.epochs * feed.num_steps)
     fit = fit_epochs(
         trained,
-        feed.batches,
+        drawn_batches(feed.batches, count=feed.num_steps, seed=seed),
         epochs=config.epochs,
         patience=config.patience,
-        seed=seed,
         validate=lambda: _judge(_outputs(trained, validation), validation)[0],
         watch=WATCH,
+        of=_describe(train, validation, sizes, item_vectors, config, seed) if checkpoints else "",
+        checkpoints=checkpoints,
+        checkpoint_batches=CHECKPOINT_BATCHES,
     )
     outputs = _outputs(trained, validation)
     metrics, reliability = _judge(outputs, validation)
@@ -152,6 +161,19 @@ class _Feed:
             len(lists) // lists_a_batch(lists, batch_size),
             lists.shape[1],
         )
+
+
+def _describe(
+    train: PairData,
+    validation: PairData,
+    sizes: Mapping[str, int],
+    item_vectors: NDArray[np.float32],
+    config: RankingConfig,
+    seed: int,
+) -> str:
+    """Return what a checkpoint must belong to."""
+    data = f"{train.digest()} {validation.digest()} {arrays_digest([item_vectors])}"
+    return f"ranker {config.model_dump_json()} {dict(sizes)} {seed} {data}"
 
 
 def _start_at(model: Any, rate: float) -> None:

@@ -1,6 +1,6 @@
 """Train a two-tower model on encoded labels and export its towers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import RetrievalConfig
-from pipelines.models.batches import Arrays, EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import Arrays, Batch, EarlierStates, Periods, retrieval_batches
+from pipelines.models.checkpoints import arrays_digest
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
+from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
+CHECKPOINT_BATCHES = 500
+STEPS_PER_EXECUTION = 16  # without coming back to Python
 
 
 class TwoTowerModel:
@@ -49,6 +52,11 @@ class RetrievalData:
     validation_rows: NDArray[np.int64]
     corpus: Arrays
 
+    def digest(self) -> str:
+        """Return a digest of all of it."""
+        sides = (self.queries, self.items, self.validation_queries, self.corpus)
+        return arrays_digest([*(side[name] for side in sides for name in sorted(side)), self.validation_rows])
+
 
 def train_two_tower(
     data: RetrievalData,
@@ -58,8 +66,11 @@ def train_two_tower(
     sizes: Mapping[str, int],
     config: RetrievalConfig,
     seed: int,
+    checkpoints: Path | None = None,
 ) -> tuple[Any, Fit]:
     """Return the trained TwoTower and how training went.
+
+    Killed anywhere and called again with equal arguments, it goes on from its last checkpoint and returns the same.
 
     Args:
         data: encoded labels.
@@ -68,9 +79,10 @@ def train_two_tower(
         sizes: vocabulary name -> number of ids.
         config: the model and how to train it.
         seed: decides initial weights, order of rows and dropout; equal seeds give equal models on one device.
+        checkpoints: folder for checkpoints; None keeps none.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
     """
     prepare_keras(seed)
     from pipelines.models.two_tower import TwoTower
@@ -83,7 +95,7 @@ def train_two_tower(
         **config.model_dump(
             include={
                 "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
-                "item_dropout", "num_oov_buckets",
+                "item_dropout", "num_oov_buckets", "num_hard_negatives",
             }
         ),
     )  # fmt: skip
@@ -92,14 +104,20 @@ def train_two_tower(
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
     periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
     states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
+
+    def draw(rng: np.random.Generator) -> Iterator[Batch]:
+        return retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng)
+
     fit = fit_epochs(
         model,
-        lambda rng: retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng),
+        drawn_batches(draw, count=periods.num_batches(config.batch_size), seed=seed),
         epochs=epochs,
         patience=config.patience,
-        seed=seed,
         validate=lambda: validation_metrics(model, data),
         watch=WATCH,
+        of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
+        checkpoints=checkpoints,
+        checkpoint_batches=CHECKPOINT_BATCHES,
     )
     return model, fit
 
@@ -131,10 +149,6 @@ def export_towers(model: Any, folder: Path, data: RetrievalData) -> None:
 def _compile(model: Any, config: RetrievalConfig, *, num_steps: int) -> None:
     import keras
 
-    from pipelines.models.losses import DiagonalSoftmax
-
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     # XLA compiles for tens of seconds on a CPU and gains nothing there.
-    model.compile(
-        optimizer=keras.optimizers.Adam(rate), loss=DiagonalSoftmax(config.num_hard_negatives), jit_compile=False
-    )
+    model.compile(optimizer=keras.optimizers.Adam(rate), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)

@@ -1,15 +1,22 @@
-"""Fitting Keras models: batches from memory, measured every epoch, the best epoch kept."""
+"""Fitting Keras models: measured every epoch, the best epoch kept, resumed where it was killed."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.models.batches import Arrays, Batch
+from pipelines.models.checkpoints import read_checkpoint, write_checkpoint
+
+Step = tuple[Any, ...]  # as Keras takes it: (inputs,), (inputs, targets) or (inputs, targets, weights)
+EpochBatches = Callable[[int, int], tuple[int, Iterator[Step]]]
 
 
 @dataclass(frozen=True)
@@ -62,49 +69,98 @@ def on_device(device: Literal["auto", "cpu", "gpu"]) -> AbstractContextManager[A
     return scope
 
 
+@dataclass
+class Progress:
+    """Where a training stands; `fit` and the numbers are kept in checkpoints.
+
+    Attributes:
+        fit: curves and best epoch so far.
+        epoch: number of the current epoch, from 1.
+        batch: batches of it that are done.
+        loss_sum: sum of their losses.
+        best_weights: variables of the best epoch, empty before the first.
+    """
+
+    fit: Fit = field(default_factory=Fit)
+    epoch: int = 1
+    batch: int = 0
+    loss_sum: float = 0.0
+    best_weights: list[NDArray[Any]] = field(default_factory=list)
+
+
 def fit_epochs(
     model: Any,
-    batches: Callable[[np.random.Generator], Iterator[Batch]],
+    batches: EpochBatches,
     *,
     epochs: int,
     patience: int,
-    seed: int,
-    validate: Callable[[], dict[str, float]],
+    validate: Callable[[], dict[str, float]] | None,
     watch: str,
+    of: str,
+    checkpoints: Path | None,
+    checkpoint_batches: int,
 ) -> Fit:
-    """Train a compiled model until `watch` stops growing, and leave it with the weights of the best epoch.
+    """Train a compiled and built model until `watch` stops growing, and leave it with the weights of the best epoch.
+
+    Killed anywhere and called again with equal arguments, it ends with the same weights and curves: a checkpoint holds
+    the model's variables (the states of dropout are among them), the optimizer's, the position in the data, and the
+    best epoch.
 
     Args:
         model: compiled Keras model.
-        batches: one epoch of batches, given a random generator of the epoch's own.
+        batches: epoch and first batch -> number of the epoch's batches, and those from the first on. They must be a
+            function of the epoch alone.
         epochs: at most this many passes.
         patience: epochs without improvement after which to stop.
-        seed: with the epoch's number, decides its generator.
-        validate: measures the model as it is: metric -> value, higher is better for `watch`.
+        validate: measures the model as it is: metric -> value, higher is better for `watch`; None keeps the last epoch.
         watch: the metric that decides.
+        of: what this run is; a checkpoint of another is refused.
+        checkpoints: folder for checkpoints; None keeps none.
+        checkpoint_batches: batches between two checkpoints; one also follows each epoch.
 
     Raises:
-        TrainingError: the loss or the watched metric is not finite.
+        TrainingError: the loss or the watched metric is not finite, or the checkpoint is of another run.
     """
-    fit, best_weights = Fit(), None
-    for epoch in range(1, epochs + 1):
-        loss = _run_epoch(model, batches(np.random.default_rng([seed, epoch])))
-        measured = {"loss": loss, **validate()}
-        for name in ("loss", watch):
-            if not np.isfinite(measured[name]):
-                raise TrainingError(
-                    f"{name} is {measured[name]} after epoch {epoch}; expected a finite value. Lower learning_rate"
-                )
-        curves = {name: [*fit.curves.get(name, []), value] for name, value in measured.items()}
-        if measured[watch] > fit.best:
-            best_weights = model.get_weights()
-            fit = Fit(curves, epoch, measured[watch])
-        else:
-            fit = Fit(curves, fit.best_epoch, fit.best)
-        if epoch - fit.best_epoch >= patience:
-            break
-    model.set_weights(best_weights)
-    return fit
+    model.optimizer.build(model.trainable_variables)
+    progress = (checkpoints and _restore(model, checkpoints, of)) or Progress()
+    while progress.epoch <= epochs and progress.epoch - 1 - progress.fit.best_epoch < max(patience, 1):
+        count, rest = batches(progress.epoch, progress.batch)
+        while progress.batch < count:
+            # Also without checkpoints: a mean of losses is rounded in the same places.
+            chunk = min(checkpoint_batches, count - progress.batch)
+            progress.loss_sum += chunk * _run(model, rest, chunk)
+            progress.batch += chunk
+            if checkpoints and progress.batch < count:
+                _keep(model, progress, checkpoints, of)
+        _finish_epoch(model, progress, validate, watch)
+        if checkpoints:
+            _keep(model, progress, checkpoints, of)
+    if progress.best_weights:
+        _assign(model.variables, progress.best_weights)
+    return progress.fit
+
+
+def drawn_batches(draw: Callable[[np.random.Generator], Iterator[Batch]], *, count: int, seed: int) -> EpochBatches:
+    """Return the batches of any epoch, for `fit_epochs`.
+
+    Args:
+        draw: one epoch of batches, given a random generator of the epoch's own.
+        count: batches of an epoch.
+        seed: with the epoch's number, decides its generator.
+    """
+
+    def of(epoch: int, start: int) -> tuple[int, Iterator[Step]]:
+        # Batches before `start` are drawn and dropped: a generator gives the same ones only in the same order.
+        rest = islice(draw(np.random.default_rng([seed, epoch])), start, None)
+        return count, (step_of(batch) for batch in rest)
+
+    return of
+
+
+def step_of(batch: Batch) -> Step:
+    """Return a batch as Keras takes it."""
+    step = (batch.inputs, batch.targets)
+    return step if batch.weights is None else (*step, batch.weights)
 
 
 def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:
@@ -119,12 +175,61 @@ def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:
     return np.concatenate([np.asarray(part) for part in parts])
 
 
-def _run_epoch(model: Any, batches: Iterator[Batch]) -> float:
-    """Run one epoch; returns the mean loss."""
-    loss = np.nan
-    model.reset_metrics()
-    for batch in batches:
-        # Keras returns the means since reset_metrics, the loss first.
-        answer = model.train_on_batch(batch.inputs, batch.targets, sample_weight=batch.weights)
-        loss = answer[0] if isinstance(answer, list | tuple) else answer
-    return float(np.asarray(loss))
+def _run(model: Any, batches: Iterator[Step], count: int) -> float:
+    """Train on the next `count` batches; returns their mean loss."""
+    history = model.fit((next(batches) for _ in range(count)), steps_per_epoch=count, verbose=0, shuffle=False)
+    loss = float(history.history["loss"][-1])
+    if not np.isfinite(loss):
+        raise TrainingError(f"the loss is {loss}; expected a finite value. Lower learning_rate")
+    return loss
+
+
+def _finish_epoch(model: Any, progress: Progress, validate: Callable[[], dict[str, float]] | None, watch: str) -> None:
+    """Measure the epoch, keep its weights if they are the best, and go to the next."""
+    measured = {"loss": progress.loss_sum / progress.batch, **(validate() if validate else {})}
+    # Without validation the newest epoch is the best known.
+    watched = measured.get(watch, float(progress.epoch))
+    if not np.isfinite(watched):
+        raise TrainingError(
+            f"{watch} is {watched} after epoch {progress.epoch}; expected a finite value. Lower learning_rate"
+        )
+    curves = {name: [*progress.fit.curves.get(name, []), value] for name, value in measured.items()}
+    if watched > progress.fit.best:
+        progress.fit = Fit(curves, progress.epoch, watched)
+        progress.best_weights = [np.array(variable) for variable in model.variables]
+    else:
+        progress.fit = Fit(curves, progress.fit.best_epoch, progress.fit.best)
+    progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
+
+
+def _keep(model: Any, progress: Progress, folder: Path, of: str) -> None:
+    # Seeds of dropout are variables of the model: they are the random state.
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "best": progress.best_weights}
+    arrays = {f"{name}_{i}": np.asarray(value) for name, values in groups.items() for i, value in enumerate(values)}
+    fit = progress.fit
+    state = {
+        "of": of, "epoch": progress.epoch, "batch": progress.batch, "loss_sum": progress.loss_sum,
+        "curves": fit.curves, "best_epoch": fit.best_epoch, "best": fit.best,
+    }  # fmt: skip
+    write_checkpoint(folder, state, arrays)
+
+
+def _restore(model: Any, folder: Path, of: str) -> Progress | None:
+    found = read_checkpoint(folder, of=of)
+    if found is None:
+        return None
+    state, arrays = found
+    _assign(model.variables, _group(arrays, "model"))
+    _assign(model.optimizer.variables, _group(arrays, "optimizer"))
+    fit = Fit(state["curves"], state["best_epoch"], state["best"])
+    return Progress(fit, state["epoch"], state["batch"], state["loss_sum"], _group(arrays, "best"))
+
+
+def _group(arrays: Arrays, name: str) -> list[NDArray[Any]]:
+    count = sum(key.startswith(f"{name}_") for key in arrays)
+    return [arrays[f"{name}_{i}"] for i in range(count)]
+
+
+def _assign(variables: list[Any], values: list[NDArray[Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -3,11 +3,14 @@
 from typing import Any
 
 import keras
+from keras import ops
 
+from pipelines.models.in_batch_softmax import LOWEST_TEMPERATURE, in_batch_softmax
 from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_pooling import HistoryPooling
 from pipelines.models.layers.id_dropout import IdDropout
 from pipelines.models.layers.in_batch_scores import InBatchScores
+from pipelines.models.losses import DiagonalSoftmax
 
 Shapes = dict[str, Any]  # input name -> (shape of one row, dtype), as the encoders say it
 ITEM_IDS = "item"
@@ -16,10 +19,11 @@ LOG_Q = "log_q"
 
 @keras.saving.register_keras_serializable("tandem")
 class TwoTower(keras.Model):
-    """Scores every query of a batch against every item of it; its towers are Functional models of their own.
+    """Learns to tell each query's item from the others of a batch; its towers are Functional models of their own.
 
     Both towers end in unit vectors `[batch, embedding_dim]`, so a dot product is a cosine. History and item ids share
-    one embedding, taste and item categories another: what a user did lands where those items are.
+    one embedding, taste and item categories another: what a user did lands where those items are. Of the inputs only
+    `user` and `item` must be there: with them alone it is the plain two-tower model of ids.
 
     Args:
         query_shapes: query input name -> (shape of one row, dtype).
@@ -33,9 +37,11 @@ class TwoTower(keras.Model):
         user_dropout: share of user ids replaced by an unseen one while training.
         item_dropout: share of item ids replaced by an unseen one while training.
         num_oov_buckets: ids kept for unseen values.
+        num_hard_negatives: learn from only this many of each row's highest negatives; 0 is all.
         seed: seed of the id dropout.
 
-    Call: query inputs, item inputs and `log_q` `[batch]` in one dict -> logits `[batch, batch]`.
+    Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`. The
+    loss reads `item` and `log_q` `[batch]` of the same dict.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class TwoTower(keras.Model):
         user_dropout: float = 0.3,
         item_dropout: float = 0.05,
         num_oov_buckets: int = 8,
+        num_hard_negatives: int = 0,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -60,7 +67,7 @@ class TwoTower(keras.Model):
             "query_shapes": query_shapes, "item_shapes": item_shapes, "sizes": sizes, "embedding_dim": embedding_dim,
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
-            "num_oov_buckets": num_oov_buckets, "seed": seed,
+            "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives, "seed": seed,
         }  # fmt: skip
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
@@ -70,11 +77,21 @@ class TwoTower(keras.Model):
         self.scores = InBatchScores(temperature, name="scores")
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
-        """Return in-batch logits `[batch, batch]`."""
+        """Return the vectors of both sides."""
         settings = self._settings
         queries = self.query_tower({k: inputs[k] for k in settings["query_shapes"]}, training=training)
         items = self.item_tower({k: inputs[k] for k in settings["item_shapes"]}, training=training)
-        return self.scores([queries, items, inputs[ITEM_IDS], inputs[LOG_Q]])
+        return {"queries": queries, "items": items}
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Return the mean in-batch softmax loss."""
+        settings, sides = self._settings, (y_pred["queries"], y_pred["items"], x[ITEM_IDS], x[LOG_Q])
+        if not settings["num_hard_negatives"] and settings["temperature"] >= LOWEST_TEMPERATURE:
+            return in_batch_softmax(*sides, temperature=settings["temperature"])
+        logits = self.scores(list(sides))
+        return ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
 
     def build(self, input_shape: Any) -> None:
         """Nothing to create: the towers were built with the model."""
@@ -93,24 +110,34 @@ class TwoTower(keras.Model):
         settings, tables = self._settings, self.tables
         inputs = input_tensors(settings["query_shapes"])
         user = IdDropout(settings["user_dropout"], 1, self._next_seed())(inputs["user"])  # unseen users share an id
-        history = HistoryPooling(name="history_pooling")([tables["item"](inputs["history"]), inputs["history"]])
-        taste = BagPooling()([tables["category"](inputs["taste"]), inputs["taste"], inputs["taste_weights"]])
-        attributes = BagPooling()([tables["attribute"](inputs["attributes"]), inputs["attributes"]])
-        # A request need not say its device.
-        device = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["device"])
-        parts = [tables["user"](user), history, taste, attributes, tables["device"](device), inputs["query_numbers"]]
-        return keras.Model(inputs, self._head(parts, skip=history), name="query_tower")
+        parts = [tables["user"](user)]
+        skip = parts[0]
+        if "history" in inputs:
+            skip = HistoryPooling(name="history_pooling")([tables["item"](inputs["history"]), inputs["history"]])
+            parts.append(skip)
+        if "taste" in inputs:
+            parts.append(BagPooling()([tables["category"](inputs["taste"]), inputs["taste"], inputs["taste_weights"]]))
+        if "attributes" in inputs:
+            parts.append(BagPooling()([tables["attribute"](inputs["attributes"]), inputs["attributes"]]))
+        if "device" in inputs:  # a request need not say it
+            dropout = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())
+            parts.append(tables["device"](dropout(inputs["device"])))
+        if "query_numbers" in inputs:
+            parts.append(inputs["query_numbers"])
+        return keras.Model(inputs, self._head(parts, skip=skip), name="query_tower")
 
     def _build_item_tower(self) -> keras.Model:
         settings, tables = self._settings, self.tables
         inputs = input_tensors(settings["item_shapes"])
         ids = IdDropout(settings["item_dropout"], settings["num_oov_buckets"], self._next_seed())(inputs["item"])
         item = tables["item"](ids)
-        categories = BagPooling()([tables["category"](inputs["categories"]), inputs["categories"]])
-        tokens = BagPooling()([tables["token"](inputs["tokens"]), inputs["tokens"]])
-        return keras.Model(
-            inputs, self._head([item, categories, tokens, inputs["item_numbers"]], skip=item), name="item_tower"
-        )
+        parts = [item]
+        for name, table in (("categories", "category"), ("tokens", "token")):
+            if name in inputs:
+                parts.append(BagPooling()([tables[table](inputs[name]), inputs[name]]))
+        if "item_numbers" in inputs:
+            parts.append(inputs["item_numbers"])
+        return keras.Model(inputs, self._head(parts, skip=item), name="item_tower")
 
     def _next_seed(self) -> int:
         """Return a seed no other layer has: with equal masks, towers would recognize each other's rows by them."""

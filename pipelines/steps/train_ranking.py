@@ -21,6 +21,7 @@ from pipelines.models.ranking import TrainedRanker, export_ranker, train_ranker
 from pipelines.models.vectors import embed_items, narrowed
 from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE
 from pipelines.steps.train_retrieval import ITEM_COLUMNS, feature_types, latest_items, lineage
+from pipelines.steps.training_run import RUN_FILE, publish_training
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.revision import code_digest
@@ -36,12 +37,14 @@ def train_ranking(
     registry: ModelRegistry,
     artifacts: ArtifactStore,
     seed: int,
+    checkpoints: Path | None = None,
 ) -> ModelVersion:
     """Train, calibrate and register the ranking model; equal arguments give the version that is there already.
 
     The bundle holds `ranker.onnx` (inputs as the encoder says it; outputs `probability`, calibrated, and
     `expected_value`, both float32 `[num_pairs]`), its encoder, the Keras model and `bundle.json`, whose
-    `use_for_ordering` says whether it orders validation candidates better than retrieval alone.
+    `use_for_ordering` says whether it orders validation candidates better than retrieval alone. The run's page has its
+    cost beside its metrics.
 
     Args:
         ranking_set: pairs with the features of `ranking_v1`.
@@ -49,6 +52,8 @@ def train_ranking(
         registry: gets the version, and has the retrieval version whose query encoder is shared.
         artifacts: where the bundle is written before it is registered.
         seed: decides initial weights, order of rows and dropout.
+        checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
+            starts anew.
 
     Raises:
         ConfigError: no ranking model or loss has the name, or a setting is not the model's.
@@ -67,12 +72,14 @@ def train_ranking(
         return found
     retrieval = registry.download(ranking_set.retrieval)
     dataset = ranking_set.training_set.features.snapshot.dataset
-    uri = artifacts.publish(
-        f"{dataset}/train_ranking/{key}",
-        lambda folder: _train(folder, ranking_set, retrieval, config=config, seed=seed),
+    folder = publish_training(
+        f"{dataset}/train_ranking",
+        lambda folder, kept: _train(folder, ranking_set, retrieval, config=config, seed=seed, checkpoints=kept),
+        key=key,
+        artifacts=artifacts,
+        checkpoints=checkpoints,
     )
-    folder = artifacts.local(uri)
-    report = json.loads((folder / "run.json").read_text())
+    report = json.loads((folder / RUN_FILE).read_text())
     tags = lineage(ranking_set.training_set, ranking_set.feature_service)
     record = RunRecord(
         name=f"ranking-{key[:8]}",
@@ -100,7 +107,15 @@ def _params(config: RankingConfig, chosen: Ranker) -> dict[str, Any]:
     return {f"ranking.{name}": value for name, value in {**shared, **own}.items()}
 
 
-def _train(folder: Path, ranking_set: RankingSet, retrieval: Path, *, config: RankingConfig, seed: int) -> None:
+def _train(
+    folder: Path,
+    ranking_set: RankingSet,
+    retrieval: Path,
+    *,
+    config: RankingConfig,
+    seed: int,
+    checkpoints: Path | None,
+) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     query_encoder = QueryEncoder.load(retrieval / "query_inputs")
     encoder = _fit_encoder(ranking_set, query_encoder, config)
@@ -114,6 +129,7 @@ def _train(folder: Path, ranking_set: RankingSet, retrieval: Path, *, config: Ra
         item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
         config=config,
         seed=seed,
+        checkpoints=checkpoints,
     )
     bundle = folder / "bundle"
     encoder.save(bundle / "ranking_inputs")
@@ -194,4 +210,4 @@ def _write_run(folder: Path, ranker: TrainedRanker, *, num_rows: int) -> None:
     metrics = {**ranker.fit.at_best(), **ranker.metrics, "best_epoch": ranker.fit.best_epoch, "num_rows": num_rows}
     metrics["use_for_ordering"] = float(ranker.use_for_ordering)
     report = {"metrics": metrics, "curves": ranker.fit.curves}
-    (folder / "run.json").write_text(json.dumps(report, indent=2))
+    (folder / RUN_FILE).write_text(json.dumps(report, indent=2))

@@ -22,6 +22,7 @@ from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, re
 from pipelines.models.retrievers.measuring import validation_metrics
 from pipelines.models.retrievers.training_data import LabelReader
 from pipelines.models.training import Fit
+from pipelines.steps.training_run import RUN_FILE, publish_training
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.declared import plain
@@ -40,13 +41,14 @@ def train_retrieval(
     registry: ModelRegistry,
     artifacts: ArtifactStore,
     seed: int,
+    checkpoints: Path | None = None,
 ) -> ModelVersion:
     """Train the retrieval model and register a version; equal arguments give the version that is there already.
 
     The bundle holds both sides (`query_tower.onnx`, inputs as the encoder says it, output float32
     `[batch, embedding_dim]`; `item_tower.onnx`, or sparse `item_vectors.npz`), which score by inner product, their
     encoders, the model itself and `bundle.json`. The two-tower model learns from the features, every other model of
-    the catalogue from the sequences that the labels are.
+    the catalogue from the sequences that the labels are. The run's page has its cost beside its metrics.
 
     Args:
         training_set: labels with the features of `retrieval_v1`.
@@ -54,6 +56,8 @@ def train_retrieval(
         registry: gets the version.
         artifacts: where the bundle is written before it is registered.
         seed: decides initial weights, order of rows and dropout.
+        checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
+            starts anew.
 
     Raises:
         TrainingError: there is no label to learn from, or training diverged.
@@ -70,11 +74,14 @@ def train_retrieval(
     if found is not None:
         return found
     dataset = training_set.features.snapshot.dataset
-    uri = artifacts.publish(
-        f"{dataset}/train_retrieval/{key}", lambda folder: _train(folder, training_set, config=config, seed=seed)
+    folder = publish_training(
+        f"{dataset}/train_retrieval",
+        lambda folder, kept: _train(folder, training_set, config=config, seed=seed, checkpoints=kept),
+        key=key,
+        artifacts=artifacts,
+        checkpoints=checkpoints,
     )
-    folder = artifacts.local(uri)
-    report = json.loads((folder / "run.json").read_text())
+    report = json.loads((folder / RUN_FILE).read_text())
     record = RunRecord(
         name=f"{config.model}-{key[:8]}",
         params={**_params(config, chosen), "seed": seed},
@@ -133,15 +140,18 @@ def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
 
-def _train(folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, seed: int) -> None:
+def _train(
+    folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, seed: int, checkpoints: Path | None
+) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
     model = _chosen(config)
+    options = RunOptions(seed=seed, checkpoints=checkpoints)
     if model is None:
-        _train_two_tower(folder, training_set, train, validation, encoders, config=config, seed=seed)
+        _train_two_tower(folder, training_set, train, validation, encoders, config=config, options=options)
     else:
-        _train_retriever(folder, training_set, train, validation, encoders, model, config=config, seed=seed)
+        _train_retriever(folder, training_set, train, validation, encoders, model, config=config, options=options)
 
 
 def _train_retriever(
@@ -153,14 +163,14 @@ def _train_retriever(
     model: Retriever,
     *,
     config: RetrievalConfig,
-    seed: int,
+    options: RunOptions,
 ) -> None:
     """Train a model on the sequences of the training window, chosen by the recent items of the validation window."""
     item_encoder, query_encoder = encoders
     reader = LabelReader.of(query_encoder, config.segment)
-    chosen_by = reader.validation(validation, num_rows=NUM_VALIDATION, seed=seed)
+    chosen_by = reader.validation(validation, num_rows=NUM_VALIDATION, seed=options.seed)
     fitted = model.fit(
-        reader.training(train), options=RunOptions(seed=seed), validation=chosen_by if len(chosen_by.targets) else None
+        reader.training(train), options=options, validation=chosen_by if len(chosen_by.targets) else None
     )
     bundle = folder / "bundle"
     width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
@@ -177,11 +187,11 @@ def _train_two_tower(
     encoders: tuple[ItemEncoder, QueryEncoder],
     *,
     config: RetrievalConfig,
-    seed: int,
+    options: RunOptions,
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
-    data = _encode(train, validation, item_encoder, query_encoder, seed=seed)
+    data = _encode(train, validation, item_encoder, query_encoder, seed=options.seed)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
         data,
@@ -189,7 +199,8 @@ def _train_two_tower(
         item_shapes=item_encoder.shapes,
         sizes=sizes,
         config=config,
-        seed=seed,
+        seed=options.seed,
+        checkpoints=options.checkpoints,
     )
     bundle = folder / "bundle"
     query_encoder.save(bundle / "query_inputs")
@@ -284,4 +295,4 @@ def _write_run(folder: Path, fit: Fit, **metrics: float) -> None:
     if fit.curves:
         learning_curve(folder / "plots" / "learning_curve.png", fit.curves)
         values |= {**fit.at_best(), "best_epoch": fit.best_epoch}
-    (folder / "run.json").write_text(json.dumps({"metrics": values, "curves": fit.curves}, indent=2))
+    (folder / RUN_FILE).write_text(json.dumps({"metrics": values, "curves": fit.curves}, indent=2))

@@ -1,6 +1,7 @@
 """Encoded pairs with a pattern to learn: items of the user's own taste are used, retrieval's score is noise."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ class Pairs:
         vocabularies = {**self.encoder.query.vocabularies, **self.encoder.item.vocabularies}
         return {name: vocabulary.size for name, vocabulary in vocabularies.items()}
 
-    def ranker(self, config: RankingConfig, *, seed: int = 1, **changed: Any) -> TrainedRanker:
+    def ranker(
+        self, config: RankingConfig, *, seed: int = 1, checkpoints: Path | None = None, **changed: Any
+    ) -> TrainedRanker:
         """Train a ranker; `changed` replaces `train` or `validation`."""
         vectors = np.random.default_rng(0).normal(size=(self.sizes["item"], 3)).astype(np.float32)
         data = {"train": self.train, "validation": self.validation, **changed}
@@ -43,6 +46,7 @@ class Pairs:
             item_vectors=vectors,
             config=config,
             seed=seed,
+            checkpoints=checkpoints,
         )
 
 

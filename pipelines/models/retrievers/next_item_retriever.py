@@ -1,6 +1,5 @@
 """What all next-item models share: settings, fitting, scoring, keeping."""
 
-import hashlib
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,9 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.config import Section
+from pipelines.models.checkpoints import arrays_digest
 from pipelines.models.export import export_onnx
 from pipelines.models.metrics import hits, ndcg, recall, worst_case_top
-from pipelines.models.next_item_training import WATCHED, Batches, fit_next_items
+from pipelines.models.next_item_training import Batches
 from pipelines.models.packing import Steps, newest_windows, pack
 from pipelines.models.retrievers.base import (
     Fitted,
@@ -27,9 +27,10 @@ from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.renumbering import adapt_history
 from pipelines.models.sequences import Sequences
-from pipelines.models.training import on_device, prepare_keras
+from pipelines.models.training import fit_epochs, on_device, prepare_keras
 from pipelines.models.vectors import QUERY_TOWER
 
+WATCHED = "ndcg_at_10"
 SCORE_ROWS = 512
 # What the published protocols on MovieLens-1M were measured with; ten minutes of one processor there.
 QUALITY: dict[str, Any] = {
@@ -104,8 +105,8 @@ class NextItemRetriever(Retriever):
     def _fit(self, train: Sequences, options: RunOptions, validation: Validation | None) -> Fitted:
         settings = self.settings
         network, batches = self.prepare(train, seed=options.seed, precision=options.precision)
-        fit = fit_next_items(
-            network, batches, epochs=settings.epochs, patience=settings.patience,
+        fit = fit_epochs(
+            network, batches.steps_of, epochs=settings.epochs, patience=settings.patience, watch=WATCHED,
             validate=(lambda: self.measure(validation)) if validation and (validation.targets >= 0).any() else None,
             of=self._describe(train, options), checkpoints=options.checkpoints,
             checkpoint_batches=settings.checkpoint_batches,
@@ -214,7 +215,7 @@ class NextItemRetriever(Retriever):
     def _describe(self, train: Sequences, options: RunOptions) -> str:
         """Return what a checkpoint must belong to."""
         columns: list[NDArray[Any]] = [train.items, train.offsets, *([] if train.times is None else [train.times])]
-        content = hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
+        content = arrays_digest(columns)
         return f"{type(self).__name__} {self.settings.model_dump_json()} {options.seed} {options.precision} {content}"
 
     def _compile(self, steps_an_epoch: int) -> None:

@@ -1,7 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +9,12 @@ from pipelines.models.packing import Steps
 from pipelines.models.retrievers.base import Fitted, RunOptions, Validation
 from pipelines.models.retrievers.sasrec import SASRec, SASRecSettings
 from tests.contracts.retriever import walks
+from tests.support.train_and_die import train_and_die
 
 SETTINGS = SASRecSettings(
     dim=8, length=8, num_blocks=1, num_heads=1, batch_size=4, epochs=3, patience=3, dropout=0.3, warmup_steps=5,
     loss="sampled_softmax", num_negatives=7, negatives="popularity", checkpoint_batches=7,
 )  # fmt: skip
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def fitted(folder: Path | None) -> tuple[SASRec, Fitted]:
@@ -33,9 +29,7 @@ def fitted(folder: Path | None) -> tuple[SASRec, Fitted]:
 @pytest.mark.slow
 def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path):
     # Twenty batches an epoch and a checkpoint every seven: the fifth is in the middle of the second epoch.
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.train_and_die", str(tmp_path), "5"]
-    died = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, check=False)
-    assert died.returncode == -signal.SIGKILL
+    train_and_die(__name__, tmp_path, checkpoint=5)
     (resumed, went), (uninterrupted, expected) = fitted(tmp_path), fitted(None)
     assert went.fit == expected.fit
     for weight, other in zip(resumed.model.variables, uninterrupted.model.variables, strict=True):

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 
 from pipelines.config import REPOSITORY, RetrievalConfig
+from pipelines.errors import TrainingError
+from pipelines.models import retrieval
 from pipelines.models.export import export_onnx, load_onnx, run_onnx
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
 from pipelines.models.training import predict
 from tests.support.rows import feature_rows
+from tests.support.train_and_die import train_and_die
 
 CONFIG = RetrievalConfig(
     embedding_dim=16, hidden_units=(16,), feature_dim=4, batch_size=64, epochs=4, learning_rate=0.02
 )
+
+
+IDS = {
+    "query_shapes": {"user": ((), "int32")}, "item_shapes": {"item": ((), "int32")}, "sizes": {"user": 40, "item": 128},
+}  # fmt: skip
 
 
 def encoded(seed: int = 0) -> tuple[RetrievalData, dict[str, Any]]:
@@ -56,10 +64,13 @@ def test_towers_give_unit_vectors(trained):
         np.testing.assert_allclose(np.linalg.norm(predict(tower, inputs), axis=1), 1, rtol=1e-5)
 
 
-def test_a_call_gives_in_batch_logits(trained):
+def test_a_call_gives_the_vectors_of_both_sides(trained):
     model, _, data = trained
-    batch = {**_first(data.queries, 8), **_first(data.items, 8), "log_q": np.zeros(8, np.float32)}
-    assert np.asarray(model(batch)).shape == (8, 8)
+    sides = model({**_first(data.queries, 8), **_first(data.items, 8)})
+    assert {name: np.asarray(vectors).shape for name, vectors in sides.items()} == {
+        "queries": (8, 16),
+        "items": (8, 16),
+    }
 
 
 def test_wrong_shape_is_refused(trained):
@@ -93,8 +104,6 @@ def test_exported_towers_give_what_keras_gives(trained, tmp_path: Path):
 
 
 def test_an_export_that_differs_is_refused(trained, tmp_path: Path, monkeypatch):
-    from pipelines.errors import TrainingError
-
     model, _, data = trained
     monkeypatch.setattr("pipelines.models.export.TOLERANCE", -1.0)
     with pytest.raises(TrainingError, match="differs from Keras"):
@@ -123,6 +132,42 @@ def test_more_labels_are_seen_in_fewer_epochs():
     config = CONFIG.model_copy(update={"max_examples": 2 * len(data.items["item"])})
     _, fit = train_two_tower(data, config=config, seed=9, **shapes)
     assert len(fit.curves["loss"]) == 2
+
+
+def fitted(folder: Path | None, *, seed: int = 5, hard: int = 0) -> tuple[Any, Any]:
+    """Train on ids alone: users like every fourth item; 40 batches an epoch, a checkpoint every seven."""
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, 40, 1_280).astype(np.int32)
+    items = (rng.integers(0, 32, 1_280) * 4 + users % 4).astype(np.int32)
+    asked, wanted = {"user": users[:200]}, items[:200].astype(np.int64)
+    data = RetrievalData({"user": users}, {"item": items}, asked, wanted, {"item": np.arange(128, dtype=np.int32)})
+    config = CONFIG.model_copy(
+        update={"batch_size": 32, "epochs": 3, "patience": 3, "num_periods": 1, "num_hard_negatives": hard}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "CHECKPOINT_BATCHES", 7)
+        return train_two_tower(data, config=config, seed=seed, checkpoints=folder, **IDS)
+
+
+def test_it_learns_from_ids_alone():
+    _, fit = fitted(None)
+    assert fit.best > 0.55  # a user's 32 items of 128 stand among the first 50; any order: 0.39
+
+
+def test_it_learns_from_hard_negatives_alone():
+    _, fit = fitted(None, hard=8)
+    assert fit.curves["loss"][-1] < 0.9 * fit.curves["loss"][0]
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path):
+    train_and_die(__name__, tmp_path, checkpoint=9)  # in the middle of the second epoch
+    (resumed, went), (uninterrupted, expected) = fitted(tmp_path), fitted(None)
+    assert went == expected
+    for weight, other in zip(resumed.variables, uninterrupted.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
+    with pytest.raises(TrainingError, match="another run"):
+        fitted(tmp_path, seed=6)
 
 
 JAX = """

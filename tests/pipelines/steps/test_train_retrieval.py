@@ -16,6 +16,7 @@ from pipelines.stores.artifacts import LocalArtifacts
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.model_refs import training_set
 from tests.support.rows import feature_rows
+from tests.support.train_and_die import stopped_after
 
 CONFIG = RetrievalConfig(embedding_dim=8, hidden_units=(8,), feature_dim=4, batch_size=64, epochs=2)
 
@@ -84,6 +85,24 @@ def test_a_run_killed_before_registration_is_not_trained_again(world, monkeypatc
     monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
     again = train_retrieval(labels, config=CONFIG, registry=MemoryRegistry(tmp_path), artifacts=artifacts, seed=1)
     assert again.digest == model.digest
+
+
+def test_a_run_killed_in_training_goes_on_and_adds_up_its_cost(world, tmp_path: Path):
+    labels, registry, _, model = world
+    fresh = MemoryRegistry(tmp_path / "registry")
+    work = {"registry": fresh, "artifacts": LocalArtifacts(tmp_path / "runs"), "checkpoints": tmp_path / "checkpoints"}
+    with stopped_after(1):
+        train_retrieval(labels, config=CONFIG, seed=1, **work)
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    spent = json.loads((kept / "cost.json").read_text())
+    (kept / "cost.json").write_text(json.dumps(spent | {"cost_cpu_seconds": spent["cost_cpu_seconds"] + 1e6}))
+    resumed = train_retrieval(labels, config=CONFIG, seed=1, **work)
+    record, expected = fresh.records[resumed.name, resumed.version], registry.records[model.name, model.version]
+    assert record.curves == expected.curves
+    assert record.metrics["cost_cpu_seconds"] > 1e6
+    assert record.metrics["cost_wall_seconds"] > spent["cost_wall_seconds"] > 0
+    assert record.metrics["cost_peak_memory_mb"] > 10
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_no_positive_label_is_refused(world):
