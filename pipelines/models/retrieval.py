@@ -41,6 +41,7 @@ class RetrievalData:
         validation_queries: query inputs of validation labels, `[num_validation, ...]`.
         validation_rows: row of each validation label's item in `corpus`, `[num_validation]`.
         corpus: item inputs of the corpus as of the validation cut, `[num_items, ...]`.
+        vectors: table of supplied item vectors that the input `vector` points into; None for none.
     """
 
     queries: Arrays
@@ -48,6 +49,7 @@ class RetrievalData:
     validation_queries: Arrays
     validation_rows: NDArray[np.int64]
     corpus: Arrays
+    vectors: NDArray[np.float32] | None = None
 
 
 def train_two_tower(
@@ -80,6 +82,7 @@ def train_two_tower(
         dict(item_shapes),
         dict(sizes),
         seed=seed,
+        vectors=None if data.vectors is None else data.vectors.shape,
         **config.model_dump(
             include={
                 "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
@@ -87,6 +90,8 @@ def train_two_tower(
             }
         ),
     )  # fmt: skip
+    if data.vectors is not None:
+        model.vectors.set_weights([data.vectors])
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))

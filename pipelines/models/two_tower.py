@@ -33,6 +33,7 @@ class TwoTower(keras.Model):
         user_dropout: share of user ids replaced by an unseen one while training.
         item_dropout: share of item ids replaced by an unseen one while training.
         num_oov_buckets: ids kept for unseen values.
+        vectors: rows and columns of the table of supplied item vectors, which is not trained; None for none.
         seed: seed of the id dropout.
 
     Call: query inputs, item inputs and `log_q` `[batch]` in one dict -> logits `[batch, batch]`.
@@ -52,6 +53,7 @@ class TwoTower(keras.Model):
         user_dropout: float = 0.3,
         item_dropout: float = 0.05,
         num_oov_buckets: int = 8,
+        vectors: tuple[int, int] | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -60,11 +62,15 @@ class TwoTower(keras.Model):
             "query_shapes": query_shapes, "item_shapes": item_shapes, "sizes": sizes, "embedding_dim": embedding_dim,
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
-            "num_oov_buckets": num_oov_buckets, "seed": seed,
+            "num_oov_buckets": num_oov_buckets, "vectors": None if vectors is None else tuple(vectors), "seed": seed,
         }  # fmt: skip
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
         self.tables = {name: embedding_table(name, size, dims[name]) for name, size in sizes.items()}
+        self.vectors = None
+        if vectors is not None:
+            rows, columns = vectors
+            self.vectors = keras.layers.Embedding(rows, columns, "zeros", trainable=False, name="vectors")
         self.query_tower = self._build_query_tower()
         self.item_tower = self._build_item_tower()
         self.scores = InBatchScores(temperature, name="scores")
@@ -108,9 +114,11 @@ class TwoTower(keras.Model):
         item = tables["item"](ids)
         categories = BagPooling()([tables["category"](inputs["categories"]), inputs["categories"]])
         tokens = BagPooling()([tables["token"](inputs["tokens"]), inputs["tokens"]])
-        return keras.Model(
-            inputs, self._head([item, categories, tokens, inputs["item_numbers"]], skip=item), name="item_tower"
-        )
+        parts = [item, categories, tokens, inputs["item_numbers"]]
+        if self.vectors is not None:
+            projection = keras.layers.Dense(settings["embedding_dim"], activation="silu", name="vector_projection")
+            parts.append(projection(self.vectors(inputs["vector"])))
+        return keras.Model(inputs, self._head(parts, skip=item), name="item_tower")
 
     def _next_seed(self) -> int:
         """Return a seed no other layer has: with equal masks, towers would recognize each other's rows by them."""

@@ -18,9 +18,9 @@ HOUR = 3_600
 class Item2VecSettings(HistorySettings):
     """What counts as near, and how much a common item is worth."""
 
-    history_decay: float = Field(0.9, gt=0, le=1, description="weight of an interaction against the one after it")
+    history_decay: float = Field(0.8, gt=0, le=1, description="weight of an interaction against the one after it")
     num_factors: int = Field(128, ge=1, description="length of a vector; fewer where there are fewer items")
-    window: int = Field(10, ge=1, description="items up to so many steps apart are near, the closer the more")
+    window: int = Field(3, ge=1, description="items up to so many steps apart are near, the closer the more")
     max_gap_hours: float | None = Field(
         None, gt=0, description="neighbours further apart in time are of different sessions; none takes whole histories"
     )
@@ -52,8 +52,7 @@ class Item2Vec(FactorRetriever):
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
         """Return the vectors and, as last factor, the weighted log of each item's share."""
         vectors = item_vectors(train, self.settings, seed=options.seed)
-        share = np.log(np.maximum(self.popularity, 0.5 / len(train.items)))
-        return np.column_stack([vectors, self.settings.popularity_weight * share]).astype(np.float32)
+        return with_popularity(vectors, self.popularity, self.settings.popularity_weight, len(train.items))
 
     def fold_in(self, queries: Sequences) -> Floats:
         """Return the decayed mean of each history's vectors, and 1 for the popularity."""
@@ -78,6 +77,15 @@ def item_vectors(train: Sequences, settings: Item2VecSettings, *, seed: int) -> 
     start = np.random.default_rng(seed).normal(size=train.num_items)
     values, directions = eigsh(matrix, k=size, which="LA", v0=start)
     return np.asarray(directions * np.maximum(values, 0) ** settings.eigenvalue_power, dtype=np.float32)
+
+
+def with_popularity(vectors: Floats, share: Floats, weight: float, num_interactions: int) -> Floats:
+    """Return vectors with one more factor, the weighted log of each item's share of the interactions.
+
+    An item without an interaction counts as half of one.
+    """
+    log_share = np.log(np.maximum(share, 0.5 / num_interactions))
+    return np.column_stack([vectors, weight * log_share]).astype(np.float32)
 
 
 def near(train: Sequences, window: int, max_gap_hours: float | None) -> Any:

@@ -11,7 +11,7 @@ from pipelines.config import Section
 from pipelines.models.retrievers.base import Fitted, Floats, ModelCard, RunOptions, Validation
 from pipelines.models.retrievers.factor_retriever import FactorRetriever
 from pipelines.models.retrievers.files import read_arrays, read_settings, write_model
-from pipelines.models.retrievers.item2vec import Item2VecSettings, history_mean, item_vectors
+from pipelines.models.retrievers.item2vec import Item2VecSettings, history_mean, item_vectors, with_popularity
 from pipelines.models.retrievers.item_to_item import HistorySettings
 from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.retrievers.svd import Svd, SvdSettings
@@ -23,11 +23,15 @@ class ProfileSettings(HistorySettings):
 
     vectors: Literal["item2vec", "svd"] = Field("item2vec", description="model whose item vectors are averaged")
     vector_settings: dict[str, Any] = Field({}, description="settings of that model, over its defaults")
+    history_decay: float = Field(0.8, gt=0, le=1, description="weight of an interaction against the one after it")
     weighting: Literal["plain", "rated"] = Field(
-        "rated", description="plain: liked items alike; rated: by the value less the user's mean, disliked ones against"
+        "plain", description="plain: liked items alike; rated: by the value less the user's mean, disliked ones against"
     )
     liked_from: float | None = Field(None, description="plain: items of this value or more are liked; none takes all")
-    profile_weight: float = Field(0.5, ge=0, le=1, description="of the training profile; the rest is of the history")
+    profile_weight: float = Field(0.2, ge=0, le=1, description="of the training profile; the rest is of the history")
+    popularity_weight: float = Field(
+        0.05, ge=0, description="of the log of an item's share, beside the cosine-like score"
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -63,29 +67,31 @@ class Profile(FactorRetriever):
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
         """Learn the items' vectors, then average them a user."""
         fitted = super().fit(train, options=options, validation=validation)
-        self.profiles = history_mean(train, self.items, self._liking(train))
+        self.profiles = history_mean(train, self.items[:, :-1], self._liking(train))
         return Fitted(fitted.fit, {"num_parameters": float(self.items.size + self.profiles.size)})
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
-        """Return the vectors of the chosen model, of length 1; an item without any stays zeros."""
+        """Return the vectors of the chosen model, of length 1, and as last factor the weighted log of the share."""
         vectors = _vectors(train, self.settings, options)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return with_popularity(unit, self.popularity, self.settings.popularity_weight, len(train.items))
 
     def fold_in(self, queries: Sequences) -> Floats:
-        """Return profile and history mixed, `[num_queries, num_factors]`."""
+        """Return profile and history mixed, and 1 for the popularity, `[num_queries, num_factors]`."""
         weights = self.settings.history_decay**queries.ages * self._liking(queries)
-        history = history_mean(queries, self.items, weights)
+        history = history_mean(queries, self.items[:, :-1], weights)
         share = self.settings.profile_weight
-        known = np.vstack([self.profiles, np.zeros_like(self.items[:1])])
-        return share * known[np.where(queries.users < len(self.profiles), queries.users, -1)] + (1 - share) * history
+        known = np.pad(self.profiles, ((0, 1), (0, 0)))[np.where(queries.users < len(self.profiles), queries.users, -1)]
+        return np.column_stack([share * known + (1 - share) * history, np.ones(len(queries), dtype=np.float32)])
 
     def fold_in_graph(self, graph: QueryGraph) -> str:
         """Average the history and add the user's profile."""
         share = self.settings.profile_weight
         decay = self.settings.history_decay ** np.arange(graph.layout.history_length)
         nothing = ((1, 0), (0, 0))
-        history = graph.pooled_history((1 - share) * np.pad(self.items, nothing), decay)
-        return graph.op("Add", history, graph.lookup(share * np.pad(self.profiles, nothing), graph.user))
+        history = graph.pooled_history((1 - share) * np.pad(self.items[:, :-1], nothing), decay)
+        mixed = graph.op("Add", history, graph.lookup(share * np.pad(self.profiles, nothing), graph.user))
+        return graph.op("Concat", mixed, graph.repeated(np.ones(1)), axis=1)
 
     def save(self, folder: Path) -> None:
         """Write settings, items' vectors, popularity and profiles."""

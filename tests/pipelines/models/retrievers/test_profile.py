@@ -14,7 +14,12 @@ SVD = {"vectors": "svd", "vector_settings": {"num_factors": 4}}
 
 class TestProfile(RetrieverContract):
     name = "profile"
-    settings = {"vector_settings": {"num_factors": 24, "window": 2}, "history_decay": 0.5, "profile_weight": 0.1}
+    settings = {
+        "weighting": "rated",
+        "vector_settings": {"num_factors": 24, "window": 2},
+        "history_decay": 0.5,
+        "profile_weight": 0.1,
+    }
     learns = 0.5
 
 
@@ -38,32 +43,32 @@ def rated() -> Sequences:
 def test_a_plain_profile_is_the_mean_of_the_liked_items():
     train = rated()
     model = fitted(train, weighting="plain", liked_from=4)
-    liked = model.items[train.items[[1, 4]]]
-    np.testing.assert_allclose(model.profiles[0], liked.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(model.items, axis=1), 1, atol=1e-5)
+    vectors = model.items[:, :-1]  # the last factor is popularity's
+    np.testing.assert_allclose(model.profiles[0], vectors[train.items[[1, 4]]].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_a_rated_profile_weighs_by_value_less_the_users_mean_so_dislikes_push_away():
     train = rated()
-    model = fitted(train)
-    vectors = model.items[train.items[:6]]
+    model = fitted(train, weighting="rated")
+    vectors = model.items[train.items[:6], :-1]
     np.testing.assert_allclose(model.profiles[0], np.array([-2, 2, 0, 0, 2, -2]) @ vectors / 8, atol=1e-5)
 
 
 def test_equal_ratings_say_that_the_items_were_used():
     train = walks()  # all values are 5
-    model = fitted(train)
-    np.testing.assert_allclose(model.profiles[0], model.items[train.items[:6]].mean(axis=0), atol=1e-5)
+    model = fitted(train, weighting="rated")
+    np.testing.assert_allclose(model.profiles[0], model.items[train.items[:6], :-1].mean(axis=0), atol=1e-5)
 
 
 def test_a_query_mixes_profile_and_history_and_a_stranger_has_the_history_alone():
     train = rated()
-    model = fitted(train, profile_weight=0.25, history_decay=0.5)
+    model = fitted(train, weighting="rated", profile_weight=0.25, history_decay=0.5)
     query = replace(train.take(np.arange(1)).keep(np.array([1, 1, 0, 0, 0, 0], bool)), values=None)
-    history = np.array([0.5, 1.0]) / 1.5 @ model.items[train.items[:2]]
-    np.testing.assert_allclose(model.fold_in(query)[0], 0.25 * model.profiles[0] + 0.75 * history, atol=1e-5)
+    history = np.array([0.5, 1.0]) / 1.5 @ model.items[train.items[:2], :-1]
+    np.testing.assert_allclose(model.fold_in(query)[0, :-1], 0.25 * model.profiles[0] + 0.75 * history, atol=1e-5)
     stranger = replace(query, users=np.array([-1], np.int32))
-    np.testing.assert_allclose(model.fold_in(stranger)[0], 0.75 * history, atol=1e-5)
+    np.testing.assert_allclose(model.fold_in(stranger)[0, :-1], 0.75 * history, atol=1e-5)
 
 
 def test_settings_of_the_vectors_are_checked_before_training():
