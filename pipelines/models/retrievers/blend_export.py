@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.errors import TrainingError
 from pipelines.index.sparse_vectors import SPARSE_FILE, SparseVectors
@@ -14,7 +13,7 @@ from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import Floats, Retriever
 from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
-from pipelines.models.retrievers.query_graph import OPSET
+from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.retrievers.renumbering import FLOAT
 from pipelines.models.vectors import ITEM_TOWER, QUERY_TOWER
 
@@ -45,14 +44,15 @@ def save_blend(folder: Path, parts: Sequence[Retriever], factors: Floats, *, lay
         graphs = [place / QUERY_TOWER for place in places]
         if not per_query and all(isinstance(side, SparseVectors) for side in sides):
             save_item_vectors(folder, layout, _sparse(sides)[layout.first_item :])
-            _save_query(folder, graphs, factors, [side.width for side in sides], None)
+            _save_query(folder, graphs, factors, [side.width for side in sides], layout=layout)
             return
         full = [_full(part, side, layout) for part, side in zip(parts, sides, strict=True)]
         centred = [_centred(side, layout) for side in full] if per_query else full
         table = np.hstack(centred)
         save_item_vectors(folder, layout, table[layout.first_item :], unseen=table[0])
         triangles = [_triangle(side[layout.first_item :]) for side in centred] if per_query else None
-        _save_query(folder, graphs, factors, [side.shape[1] for side in full], triangles)
+        widths = [side.shape[1] for side in full]
+        _save_query(folder, graphs, factors, widths, layout=layout, triangles=triangles)
 
 
 def _item_side(place: Path, layout: Layout) -> Any:
@@ -97,67 +97,27 @@ def _triangle(side: Floats) -> Floats:
 
 
 def _save_query(
-    folder: Path, files: Sequence[Path], factors: Floats, widths: Sequence[int], triangles: Sequence[Floats] | None
+    folder: Path,
+    files: Sequence[Path],
+    factors: Floats,
+    widths: Sequence[int],
+    *,
+    layout: Layout,
+    triangles: Sequence[Floats] | None = None,
 ) -> None:
     """Write the graphs as one: outputs scaled, then side by side."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    graph = _Merged(files)
+    graph = QueryGraph(layout)
     scaled = []
-    for number, output in enumerate(graph.outputs):
+    for number, file in enumerate(files):
+        query = graph.include(file)
         if triangles is not None:
-            output = graph.divided(output, triangles[number])
-        scaled.append(graph.op("Mul", output, factors[number]))
-    nodes = [*graph.nodes, helper.make_node("Concat", scaled, ["query"], axis=1)]
-    result = helper.make_tensor_value_info("query", TensorProto.FLOAT, ["batch", sum(widths)])
-    merged = helper.make_graph(nodes, "query", list(graph.inputs.values()), [result], graph.constants)
-    model = helper.make_model(merged, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    onnx.checker.check_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, folder / QUERY_TOWER)
+            query = _divided(graph, query, triangles[number])
+        scaled.append(graph.op("Mul", query, factors[number]))
+    graph.save(folder, graph.op("Concat", *scaled, axis=1), sum(widths))
 
 
-class _Merged:
-    """Graphs beside each other, which share inputs by name; everything else has the number of its graph."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        import onnx
-        from onnx import compose, version_converter
-
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.inputs: dict[str, Any] = {}
-        self.outputs: list[str] = []
-        for number, file in enumerate(files):
-            model = onnx.load(file)
-            if any(entry.domain == "" and entry.version != OPSET for entry in model.opset_import):
-                model = version_converter.convert_version(model, OPSET)
-            graph = compose.add_prefix(model, f"part_{number}.", rename_inputs=False).graph
-            self.nodes += graph.node
-            self.constants += graph.initializer
-            self.inputs |= {value.name: value for value in graph.input}
-            self.outputs.append(graph.output[0].name)
-
-    def op(self, kind: str, *inputs: Any, **attributes: Any) -> str:
-        """Add one operator and return the name of its result; arrays become constants."""
-        from onnx import helper
-
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
-        self.nodes.append(helper.make_node(kind, names, [name], **attributes))
-        return name
-
-    def divided(self, query: str, triangle: Floats) -> str:
-        """Divide queries by the deviation of their scores; where there is none, they stay."""
-        deviation = self.op("ReduceL2", self.op("MatMul", query, triangle.T), np.array([1]), keepdims=1)
-        there = self.op("Cast", self.op("Greater", deviation, np.float32(0)), to=FLOAT)
-        missing = self.op("Sub", np.float32(1), there)
-        return self.op("Div", query, self.op("Add", deviation, missing))
-
-    def _constant(self, value: NDArray[Any]) -> str:
-        from onnx import numpy_helper
-
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
+def _divided(graph: QueryGraph, query: str, triangle: Floats) -> str:
+    """Divide queries by the deviation of their scores; where there is none, they stay."""
+    deviation = graph.op("ReduceL2", graph.op("MatMul", query, triangle.T), np.array([1]), keepdims=1)
+    there = graph.op("Cast", graph.op("Greater", deviation, np.float32(0)), to=FLOAT)
+    return graph.op("Div", query, graph.op("Add", deviation, graph.op("Sub", np.float32(1), there)))
