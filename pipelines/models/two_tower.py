@@ -67,7 +67,7 @@ class TwoTower(keras.Model):
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
         self.tables = {name: embedding_table(name, size, dims[name]) for name, size in sizes.items()}
-        self.vectors = None
+        self.vectors: Any = None
         if vectors is not None:
             rows, columns = vectors
             self.vectors = keras.layers.Embedding(rows, columns, "zeros", trainable=False, name="vectors")

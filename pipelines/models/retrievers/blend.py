@@ -88,7 +88,7 @@ class Blend(Retriever):
     def score(self, queries: Sequences) -> Floats:
         """Return the weighted sum of scores on one scale, `[num_queries, num_items]`."""
         total = np.zeros((len(queries), queries.num_items), dtype=np.float32)
-        for number in np.flatnonzero(self.weights):
+        for number in np.flatnonzero(self.weights).tolist():
             total += self.weights[number] * self._scaled(number, queries)
         return total
 

@@ -139,9 +139,10 @@ def history_mean(queries: Sequences, vectors: Floats, weights: NDArray[Any]) -> 
 def _later(train: Sequences, step: int, max_gap_hours: float | None) -> NDArray[np.int64]:
     """Return places of interactions that have one so many steps before them in their row and, with a gap, session."""
     places = np.arange(len(train.items))
-    later = places[places - train.offsets[train.rows] >= step]
+    later: NDArray[np.int64] = places[places - train.offsets[train.rows] >= step]
     if max_gap_hours is None or train.times is None:
         return later
     broken = np.diff(train.times, prepend=train.times[:1]) > max_gap_hours * HOUR
     session = np.cumsum(broken)
-    return later[session[later] == session[later - step]]
+    together: NDArray[np.int64] = later[session[later] == session[later - step]]
+    return together
