@@ -161,6 +161,10 @@ class RetrievalConfig(Section):
     num_periods: int = Field(20, ge=1, description="stretches of time; the negatives of a label are of its own")
     num_hard_negatives: int = Field(0, ge=0, description="mined negatives a label; 0 is none")
     max_text_tokens: int = Field(8, ge=0, description="words of title and text used; 0 is none")
+    item_vectors: Path | None = Field(
+        None, description="Parquet file with item_id and a vector each, such as embeddings of text or images; two_tower"
+    )
+    vector_column: str = Field("vector", description="column of `item_vectors` with lists of numbers of one length")
     min_positive_value: float | None = Field(
         None, description="labels below this value are not positives; None keeps all"
     )

@@ -1,16 +1,19 @@
 """An item's features (id, content, popularity, quality) as the numpy inputs of the item tower and the ranker."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather as feather
 from numpy.typing import NDArray
 
 from pipelines.inputs.arrays import Table, column, contiguous
 from pipelines.inputs.encoder import Encoder
 from pipelines.inputs.numbers import NumberEncoder, Scale
 from pipelines.inputs.query_encoder import longest
+from pipelines.inputs.supplied_vectors import vector_rows
 from pipelines.inputs.text import tokenize
 from pipelines.inputs.vocabulary import Vocabulary
 
@@ -34,10 +37,17 @@ class ItemEncoder(Encoder):
         categories: int32 `[num_rows, num_categories]`, 0 after the last.
         tokens: int32 `[num_rows, max_text_tokens]`, words of the title, then of the text, 0 after the last.
         item_numbers: float32 `[num_rows, num_item_numbers]`.
+        vector: int32 `[num_rows]`, place of the item's supplied vector from 1, 0 for none; only where there are any.
+
+    Attributes:
+        vector_ids: items that have a supplied vector, `[num_vectors]`; None where none were supplied.
     """
 
     VOCABULARIES = ("item", "category", "token")
     FILE = "item_encoder.json"
+    VECTOR_IDS = "vector_ids.arrow"
+
+    vector_ids: pa.Array | None = None
 
     @classmethod
     def fit(
@@ -75,19 +85,22 @@ class ItemEncoder(Encoder):
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Input name -> (shape of one row, dtype)."""
-        return {
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {
             "item": ((), "int32"),
             "categories": ((self.widths["categories"],), "int32"),
             "tokens": ((self.widths["tokens"],), "int32"),
             "item_numbers": ((self.numbers.width,), "float32"),
         }
+        return shapes if self.vector_ids is None else {**shapes, "vector": ((), "int32")}
 
     def encode(self, items: Table) -> dict[str, NDArray[Any]]:
         """Return the arrays of the class docstring for `items` (any subset of the item columns)."""
         n, known, width = items.num_rows, self.vocabularies, self.widths
         ids = column(items, "item_id")
         tokens = known["token"].lookup_lists(_tokens(items), num_rows=n, width=width["tokens"])
+        vectors = {} if self.vector_ids is None else {"vector": vector_rows(self.vector_ids, ids, n)}
         return {
+            **vectors,
             "item": np.zeros(n, dtype=np.int32) if ids is None else known["item"].lookup(ids),
             "categories": known["category"].lookup_lists(
                 column(items, "categories"), num_rows=n, width=width["categories"]
@@ -95,6 +108,21 @@ class ItemEncoder(Encoder):
             "tokens": tokens,
             "item_numbers": self.numbers.encode(items),
         }
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder into `folder` as Parquet, Arrow and JSON."""
+        super().save(folder)
+        if self.vector_ids is not None:
+            feather.write_feather(pa.table({"item_id": self.vector_ids}), folder / self.VECTOR_IDS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        encoder = super().load(folder)
+        file = folder / cls.VECTOR_IDS
+        if file.exists():
+            encoder.vector_ids = contiguous(feather.read_table(file, memory_map=False)["item_id"])
+        return encoder
 
 
 def _tokens(items: Table) -> pa.Array | None:

@@ -44,6 +44,7 @@ class RetrievalData:
         validation_queries: query inputs of validation labels, `[num_validation, ...]`.
         validation_rows: row of each validation label's item in `corpus`, `[num_validation]`.
         corpus: item inputs of the corpus as of the validation cut, `[num_items, ...]`.
+        vectors: table of supplied item vectors that the input `vector` points into; None for none.
     """
 
     queries: Arrays
@@ -51,11 +52,14 @@ class RetrievalData:
     validation_queries: Arrays
     validation_rows: NDArray[np.int64]
     corpus: Arrays
+    vectors: NDArray[np.float32] | None = None
 
     def digest(self) -> str:
         """Return a digest of all of it."""
         sides = (self.queries, self.items, self.validation_queries, self.corpus)
-        return arrays_digest([*(side[name] for side in sides for name in sorted(side)), self.validation_rows])
+        supplied = [] if self.vectors is None else [self.vectors]
+        encoded = (side[name] for side in sides for name in sorted(side))
+        return arrays_digest([*encoded, self.validation_rows, *supplied])
 
 
 def train_two_tower(
@@ -92,6 +96,7 @@ def train_two_tower(
         dict(item_shapes),
         dict(sizes),
         seed=seed,
+        vectors=None if data.vectors is None else data.vectors.shape,
         **config.model_dump(
             include={
                 "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
@@ -99,6 +104,8 @@ def train_two_tower(
             }
         ),
     )  # fmt: skip
+    if data.vectors is not None:
+        model.vectors.set_weights([data.vectors])
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from pipelines.models.layers.causal_attention import CausalAttention
+from pipelines.models.layers.history_mean import HistoryMean
 from pipelines.models.layers.pointwise_attention import PointwiseAttention
 from pipelines.models.layers.relative_bias import RelativeBias
 from pipelines.models.layers.resetting_gru import ResettingGRU
@@ -145,6 +146,45 @@ class RecurrentBody(keras.layers.Layer):
         for recurrence, drop in zip(self.recurrences, self.drops, strict=True):
             states = states + drop(recurrence([states, arrays["positions"]]), training=training)
         return self.norm(states)
+
+
+class AveragedBody(keras.layers.Layer):
+    """YouTube's candidate generation (Covington et al. 2016): dense layers over the mean of a history's embeddings.
+
+    Args:
+        hidden_units: units of the hidden layers, the first one first.
+        dropout: share of hidden units dropped while training.
+        seed: seed of the draws.
+
+    Call: embeddings `[batch, length, dim]` and the packed arrays -> states `[batch, length, dim]`.
+    """
+
+    def __init__(self, *, hidden_units: tuple[int, ...], dropout: float, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        policy = self.dtype_policy
+        self.mean = HistoryMean(dtype=policy)
+        self.norms = [_norm(policy) for _ in hidden_units]
+        self.hiddens = [keras.layers.Dense(units, activation="relu", dtype=policy) for units in hidden_units]
+        self.drops = [keras.layers.Dropout(dropout, seed=seed + i, dtype=policy) for i in range(len(hidden_units))]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the layers."""
+        self.mean.build([input_shape, input_shape[:2], input_shape[:2]])
+        shape = input_shape
+        for norm, hidden in zip(self.norms, self.hiddens, strict=True):
+            norm.build(shape)
+            hidden.build(shape)
+            shape = (*input_shape[:2], hidden.units)
+        self.output_layer = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.output_layer.build(shape)
+        self.built = True
+
+    def call(self, embeddings: Any, arrays: dict[str, Any], training: bool = False) -> Any:
+        """Return the states."""
+        states = self.mean([embeddings, arrays["inputs"], arrays["windows"]])
+        for norm, hidden, drop in zip(self.norms, self.hiddens, self.drops, strict=True):
+            states = drop(hidden(norm(states)), training=training)
+        return self.output_layer(states)
 
 
 def _norm(policy: Any) -> Any:

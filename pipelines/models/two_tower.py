@@ -38,6 +38,7 @@ class TwoTower(keras.Model):
         item_dropout: share of item ids replaced by an unseen one while training.
         num_oov_buckets: ids kept for unseen values.
         num_hard_negatives: learn from only this many of each row's highest negatives; 0 is all.
+        vectors: rows and columns of the table of supplied item vectors, which is not trained; None for none.
         seed: seed of the id dropout.
 
     Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`. The
@@ -59,6 +60,7 @@ class TwoTower(keras.Model):
         item_dropout: float = 0.05,
         num_oov_buckets: int = 8,
         num_hard_negatives: int = 0,
+        vectors: tuple[int, int] | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -67,11 +69,16 @@ class TwoTower(keras.Model):
             "query_shapes": query_shapes, "item_shapes": item_shapes, "sizes": sizes, "embedding_dim": embedding_dim,
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
-            "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives, "seed": seed,
+            "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives,
+            "vectors": None if vectors is None else tuple(vectors), "seed": seed,
         }  # fmt: skip
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
         self.tables = {name: embedding_table(name, size, dims[name]) for name, size in sizes.items()}
+        self.vectors: Any = None
+        if vectors is not None:
+            rows, columns = vectors
+            self.vectors = keras.layers.Embedding(rows, columns, "zeros", trainable=False, name="vectors")
         self.query_tower = self._build_query_tower()
         self.item_tower = self._build_item_tower()
         self.scores = InBatchScores(temperature, name="scores")
@@ -137,6 +144,9 @@ class TwoTower(keras.Model):
                 parts.append(BagPooling()([tables[table](inputs[name]), inputs[name]]))
         if "item_numbers" in inputs:
             parts.append(inputs["item_numbers"])
+        if self.vectors is not None:
+            projection = keras.layers.Dense(settings["embedding_dim"], activation="silu", name="vector_projection")
+            parts.append(projection(self.vectors(inputs["vector"])))
         return keras.Model(inputs, self._head(parts, skip=item), name="item_tower")
 
     def _next_seed(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, Training
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
+from pipelines.inputs.supplied_vectors import SuppliedVectors
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
 from pipelines.models.retrievers.base import Retriever, RunOptions
 from pipelines.models.retrievers.bundle import write_retriever
@@ -23,7 +25,7 @@ from pipelines.models.retrievers.measuring import validation_metrics
 from pipelines.models.retrievers.training_data import LabelReader
 from pipelines.models.training import Fit
 from pipelines.steps.training_run import RUN_FILE, publish_training
-from pipelines.stores.artifacts import content_key
+from pipelines.stores.artifacts import content_key, file_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.declared import plain
 from pipelines.stores.revision import code_digest
@@ -66,7 +68,7 @@ def train_retrieval(
     chosen = _chosen(config)
     key = content_key(
         training_set=training_set.fingerprint,
-        config=config.model_dump(),
+        config=_without_place(config),
         seed=seed,
         code=code_digest("inputs", "models", "steps/train_retrieval.py"),
     )
@@ -121,6 +123,11 @@ def _chosen(config: RetrievalConfig) -> Retriever | None:
                 "retrieval.embedding_dim, retrieval.epochs and so on; set those, or choose another retrieval.model"
             )
         return None
+    if config.item_vectors is not None:
+        raise ConfigError(
+            f"retrieval.item_vectors is of two_tower, and model {config.model!r} reads histories alone; leave it out, "
+            "or train two_tower"
+        )
     model = retriever_class(config.model)(retriever_settings(config.model, config.preset, config.settings))
     if not model.card.served:
         raise TrainingError(
@@ -128,6 +135,13 @@ def _chosen(config: RetrievalConfig) -> Retriever | None:
             "shows as served"
         )
     return model
+
+
+def _without_place(config: RetrievalConfig) -> dict[str, Any]:
+    """Return the configuration with the content of the item vectors instead of where they are."""
+    values = config.model_dump()
+    file = values.pop("item_vectors")
+    return values if file is None or not file.is_file() else values | {"item_vectors": file_digest(file)}
 
 
 def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]:
@@ -191,7 +205,11 @@ def _train_two_tower(
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
-    data = _encode(train, validation, item_encoder, query_encoder, seed=options.seed)
+    vectors = None
+    if config.item_vectors is not None:
+        supplied = SuppliedVectors.read(config.item_vectors, config.vector_column, trained_on=train[ITEM_ID])
+        item_encoder.vector_ids, vectors = supplied.item_ids, supplied.table
+    data = replace(_encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
         data,

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-SMALL: dict[str, dict[str, Any]] = {}
+SMALL: dict[str, dict[str, Any]] = {
+    "youtube": {"dim": 16, "length": 20, "epochs": 3, "xla": False},
+}
 
 
 def small(name: str) -> dict[str, Any]:

@@ -125,6 +125,20 @@ class QueryGraph:
         divisor = self.op("Max", self.op("ReduceSum", weighted, np.array([1]), keepdims=1), np.float32(1e-12))
         return self.op("Div", total, divisor)
 
+    def include(self, file: Path) -> str:
+        """Add another query graph, which reads the same inputs, and return the name of its output."""
+        import onnx
+        from onnx import compose, version_converter
+
+        model = onnx.load(file)
+        if any(entry.domain == "" and entry.version != OPSET for entry in model.opset_import):
+            model = version_converter.convert_version(model, OPSET)
+        graph = compose.add_prefix(model, f"graph_{len(self._nodes)}.", rename_inputs=False).graph
+        self._nodes += graph.node
+        self._constants += graph.initializer
+        self._inputs |= {value.name: value for value in graph.input}
+        return str(graph.output[0].name)
+
     def save(self, folder: Path, output: str, width: int) -> None:
         """Write `query_tower.onnx` with one output, float32 `[batch, width]`."""
         import onnx

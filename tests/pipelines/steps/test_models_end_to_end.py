@@ -15,8 +15,10 @@ import pytest
 from pipelines.config import EvaluationConfig, IndexConfig, RankingConfig, RetrievalConfig, RulesConfig, SourceConfig
 from pipelines.contracts import Evaluation, ModelVersion, TrainingSet
 from pipelines.errors import ConfigError, TrainingError
+from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.models.candidates import retrieve
+from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import Retriever
 from pipelines.models.retrievers.catalogue import TWO_TOWER, cards, retriever_class
 from pipelines.models.retrievers.training_data import LabelReader
@@ -39,6 +41,7 @@ from tests.support.tiny_release import write_ranking
 
 SEED = 1
 SEEN = ["i1", "i5"]
+USERS: dict[str, dict[str, object]] = {"u1": {"user_num_events": 2, "recent_items": SEEN, "seen_items": SEEN}}
 RANKING = RankingConfig(num_queries=60, num_candidates=10, num_retrieved=20)
 # One model of each family that serving can load; the two-tower model has tests of its own.
 FAMILIES = {card.family: card.name for card in reversed(cards()) if card.served and card.name != TWO_TOWER}
@@ -75,10 +78,14 @@ def trained(request: pytest.FixtureRequest, platform: Platform) -> tuple[str, Mo
 
 @pytest.fixture(scope="module")
 def evaluated(trained: tuple[str, ModelVersion], platform: Platform, tmp_path_factory: pytest.TempPathFactory):
-    """The model beside a ranker that keeps its order: training one of Keras adds nothing here."""
     name, retrieval = trained
+    return evaluate(platform, name, retrieval, tmp_path_factory.mktemp(name))
+
+
+def evaluate(platform: Platform, name: str, retrieval: ModelVersion, folder: Path) -> Evaluation:
+    """Evaluate the model beside a ranker that keeps its order: training one of Keras adds nothing here."""
     query = QueryEncoder.load(platform.registry.download(retrieval) / "query_inputs")
-    bundle = write_ranking(tmp_path_factory.mktemp(name) / "ranking", platform.rows, query)
+    bundle = write_ranking(folder / "ranking", platform.rows, query)
     ranking = platform.registry.register("ranking", bundle, key=name, dataset="tiny", record=RunRecord("run"))
     return evaluate_models(
         platform.labels,
@@ -95,7 +102,9 @@ def evaluated(trained: tuple[str, ModelVersion], platform: Platform, tmp_path_fa
 
 
 @contextmanager
-def serving(evaluated: Evaluation, platform: Platform, home: Path) -> Iterator[tuple[httpx.Client, list[str]]]:
+def serving(
+    evaluated: Evaluation, platform: Platform, home: Path, *, users: dict[str, dict[str, object]] = USERS
+) -> Iterator[tuple[httpx.Client, list[str]]]:
     """Serve the release of an evaluation; yields a client and the ids in order of the index."""
     stores = {"registry": platform.registry, "artifacts": platform.artifacts}
     items = RowFeatureStore(platform.rows)
@@ -103,7 +112,7 @@ def serving(evaluated: Evaluation, platform: Platform, home: Path) -> Iterator[t
     release = assemble_release(evaluated, index, config=RulesConfig(), num_candidates=20, **stores)
     source, folder = FakeSource(), platform.registry.download(release.model)
     source.point(source.put("1", folder))
-    store = FakeStore({"u1": {"user_num_events": 2, "recent_items": SEEN, "seen_items": SEEN}})
+    store = FakeStore(users)
     settings = Settings(home=home, poll_seconds=0.05, store_retry_seconds=0)
     with served(create_app(settings, source=source, open_store=lambda *_: store)) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
@@ -240,3 +249,50 @@ def test_an_export_that_says_something_else_is_refused(platform, monkeypatch):
     monkeypatch.setattr(RecentHistory, "score", lambda self, queries: 2 * score(self, queries))
     with pytest.raises(TrainingError, match="scores differ from model 'recent_history'"):
         platform.train(model="recent_history", settings={"decay": 0.5})
+
+
+def without_content(rows: pa.Table) -> pa.Table:
+    """Return the rows with nothing that tells an item's group, and an item of group 0 that only the last row has."""
+    num_rows = rows.num_rows
+    nothing = {"title": pa.nulls(num_rows, pa.string()), "categories": pa.array([[]] * num_rows, pa.list_(pa.string()))}
+    changed = nothing | {"item_id": pa.array([*rows["item_id"].to_pylist()[:-1], "cold"])}
+    for name, values in changed.items():
+        rows = rows.set_column(rows.column_names.index(name), name, values)
+    return rows
+
+
+def test_an_item_nobody_used_is_found_by_its_supplied_vector(tmp_path):
+    rows = without_content(feature_rows(6_000))
+    names = [*(f"i{number}" for number in range(40)), "cold"]
+    groups = np.eye(4)[[*(number % 4 for number in range(40)), 0]]
+    noisy = groups + np.random.default_rng(0).normal(0, 0.1, groups.shape)
+    pq.write_table(pa.table({"item_id": names, "embedding": list(noisy)}), tmp_path / "vectors.parquet")
+    stores = MemoryRegistry(tmp_path / "registry"), LocalArtifacts(tmp_path / "runs")
+    platform = Platform(rows, training_set(tmp_path / "set", rows), *stores)
+    small = {"embedding_dim": 8, "hidden_units": (16,), "feature_dim": 4, "batch_size": 16, "item_dropout": 0.3}
+    given = {"item_vectors": tmp_path / "vectors.parquet", "vector_column": "embedding"}
+    retrieval = platform.train(**small, **given, epochs=1, learning_rate=0.02)
+
+    users = {
+        f"u{number}": {"attributes": [f"segment={number % 4}", "country=nl"], "recent_items": [f"i{number}"]}
+        for number in range(40)
+    }
+    asked = pa.Table.from_pylist([{"user_id": user, **features} for user, features in users.items()])
+    bundle = platform.registry.download(retrieval)
+    # One item nobody knows, with the vector of an item of each group in turn.
+    unknown = ItemEncoder.load(bundle / "item_inputs").encode(pa.table({"item_id": ["cold"] * 4}))
+    unknown["vector"] = np.arange(1, 5, dtype=np.int32)
+    (looks_like,) = run_onnx(load_onnx(bundle / "item_tower.onnx"), unknown).values()
+    preferred = (embed_queries(bundle, asked) @ looks_like.T).argmax(axis=1)
+    assert (preferred == np.arange(40) % 4).mean() > 0.6
+
+    evaluated = evaluate(platform, "two_tower", retrieval, tmp_path)
+    with serving(evaluated, platform, tmp_path, users=users) as (client, ids):
+        answer = client.post("/v1/recommendations", json={"user_id": "u0", "count": 15}).json()["items"]
+    assert "cold" in ids
+    assert "cold" in [item["item_id"] for item in answer]
+
+
+def test_supplied_vectors_are_of_the_two_tower_alone(platform, tmp_path):
+    with pytest.raises(ConfigError, match="item_vectors is of two_tower, and model 'popularity'"):
+        platform.train(model="popularity", item_vectors=tmp_path / "any.parquet")

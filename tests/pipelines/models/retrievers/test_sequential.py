@@ -24,3 +24,9 @@ class TestSASRec(RetrieverContract):
 class TestHSTU(RetrieverContract):
     name = "hstu"
     settings = SMALL | {"num_heads": 1, "hidden_times": 0.2}
+
+
+class TestYouTube(RetrieverContract):
+    name = "youtube"
+    settings = SMALL | {"loss": "sampled_softmax", "num_negatives": 24, "epochs": 15, "patience": 15}
+    learns = 0.3  # it knows the circle and not the order in it
