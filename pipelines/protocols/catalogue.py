@@ -54,6 +54,8 @@ def _linear_parts(*weights: float) -> list[dict[str, Any]]:
     ]
 
 
+# Weights are of scores that are brought to one deviation a query: a few sharp peaks count as much as a deep model's
+# whole range, so they are small beside it.
 LINEAR_BLEND = Contender("blend of linear models", "blend", {"parts": _linear_parts(1.0, 1.0, 0.3)})
 # The moment of asking is not told: what others published without it is compared with.
 HSTU_SETTINGS = retriever_class("hstu").presets["quality"] | {"use_times": False}
@@ -62,12 +64,17 @@ SASREC = Contender("SASRec", "sasrec", retriever_class("sasrec").presets["qualit
 HSTU_BLEND = Contender(
     "blend of HSTU and linear models",
     "blend",
-    {"parts": ({"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04))},
+    {"parts": [{"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04)]},
     stops_early=True,
     is_random=True,
 )
 # As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
-HSTU_WHOLE, HSTU_BLEND_WHOLE = replace(HSTU, stops_early=False), replace(HSTU_BLEND, stops_early=False)
+HSTU_WHOLE = replace(HSTU, stops_early=False)
+HSTU_BLEND_WHOLE = replace(
+    HSTU_BLEND,
+    settings={"parts": [{"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.08, 0.16, 0.08)]},
+    stops_early=False,
+)
 
 ML_1M_LEAVE_ONE_OUT = Protocol(
     name="ml-1m-leave-one-out",

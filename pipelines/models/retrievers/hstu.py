@@ -30,7 +30,7 @@ class HSTU(NextItemRetriever):
         source="Zhai et al. 2024, Actions speak louder than words",
     )
     Settings = HSTUSettings
-    presets = {"quality": QUALITY | {"num_heads": 2}}
+    presets = {"quality": QUALITY | {"num_heads": 2, "learning_rate": 2e-3}}
 
     def uses_times(self, train: Sequences) -> bool:
         """Return whether there are times and the settings want them."""

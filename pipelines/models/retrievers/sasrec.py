@@ -26,7 +26,7 @@ class SASRec(NextItemRetriever):
         source="Kang and McAuley 2018; full softmax as in Klenitskiy and Vasilev 2023; gBCE Petrov and Macdonald 2023",
     )
     Settings = SASRecSettings
-    presets = {"quality": QUALITY | {"num_heads": 2}}
+    presets = {"quality": QUALITY | {"num_heads": 1, "learning_rate": 1e-3}}
 
     def body(self, *, seed: int, policy: Any) -> Any:
         """Return the attention blocks."""
