@@ -31,7 +31,6 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
     if temperature < LOWEST_TEMPERATURE:
         raise ValueError(f"temperature={temperature}; expected at least {LOWEST_TEMPERATURE}")
 
-    @ops.custom_gradient
     def mean_loss(queries: Any, items: Any) -> Any:
         num_rows = ops.cast(ops.shape(queries)[0], "float32")
         own = ops.sum(queries * items, axis=1, keepdims=True) / temperature - log_q[:, None]
@@ -60,4 +59,4 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
 
         return ops.mean(ops.log(total) + shift - own), gradient
 
-    return mean_loss(ops.cast(queries, "float32"), ops.cast(items, "float32"))
+    return ops.custom_gradient(mean_loss)(ops.cast(queries, "float32"), ops.cast(items, "float32"))

@@ -58,8 +58,8 @@ class PairData:
     def digest(self) -> str:
         """Return a digest of all of it."""
         sides = [side[name] for side in (self.queries, self.items) for name in sorted(side)]
-        rows = [self.pair_numbers, self.query_rows, self.item_rows, self.label, self.weight, self.value]
-        return arrays_digest([*sides, *rows])
+        pairs: list[NDArray[Any]] = [self.pair_numbers, self.query_rows, self.item_rows]
+        return arrays_digest([*sides, *pairs, self.label, self.weight, self.value])
 
 
 @dataclass(frozen=True)
