@@ -86,8 +86,9 @@ def _distinct(systems: Iterable[str]) -> dict[str, Any]:
 
     names = list(systems)
     others = [name for name in names if name not in COLORS]
-    palette = colormaps["tab20"].colors[2:]  # without the blues, which are ours
-    return {name: COLORS.get(name) or palette[others.index(name) % len(palette)] for name in names}
+    palette = colormaps["tab20"]
+    # The first two are blues, which are ours.
+    return {name: COLORS.get(name) or palette(2 + others.index(name) % (palette.N - 2)) for name in names}
 
 
 def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float]:

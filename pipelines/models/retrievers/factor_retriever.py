@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class FactorRetriever(Retriever):
     A query's factors come from its history alone (`fold_in`), so known and unseen users are answered alike.
     """
 
-    learned = ("items", "popularity")
+    learned: ClassVar[tuple[str, ...]] = ("items", "popularity")
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)

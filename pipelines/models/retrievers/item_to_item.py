@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +31,7 @@ class ItemToItem(Retriever):
     `[num_items, num_items]`, from history to candidate, a dense array or a scipy CSR matrix.
     """
 
-    learned = ("popularity", "weights")
+    learned: ClassVar[tuple[str, ...]] = ("popularity", "weights")
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
