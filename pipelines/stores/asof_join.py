@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from pipelines.stores.read_ahead import ahead
@@ -64,6 +63,8 @@ def connect(*, memory_limit: str, threads: int, temp_directory: str) -> Any:
 
     It has a folder of its own there, removed with the connection: two of them would overwrite each other's files.
     """
+    import duckdb  # here: serving loads this module by way of Feast, and its environment has no DuckDB
+
     if temp_directory:
         Path(temp_directory).mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="join-", dir=temp_directory or None)
@@ -117,6 +118,8 @@ def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.R
         view: what is joined.
     """
 
+    from duckdb import InterruptException
+
     def look() -> bool:
         if found := _has_ties(beside, view):
             connection.interrupt()
@@ -126,7 +129,7 @@ def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.R
         looking = thread.submit(look)
         try:
             reader = _joined(connection, labels, view, ties=False).to_arrow_reader(BATCH_ROWS)
-        except duckdb.InterruptException:
+        except InterruptException:
             pass
         else:
             if not looking.result():

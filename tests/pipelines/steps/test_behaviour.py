@@ -29,6 +29,7 @@ from serving.app import create_app
 from serving.recommender import Query, query_features
 from serving.settings import Settings
 from serving.users import User
+from tests.support.model_refs import RowFeatureStore
 from tests.support.rows import GROUPS
 from tests.support.serving import FakeSource, FakeStore, served, wait_until
 from tests.support.trained_models import SEED, World
@@ -82,10 +83,10 @@ def release(world: World) -> Path:
     config = EvaluationConfig(ks=(10,), max_users=5, num_candidates=NUM_ITEMS, baselines=())
     evaluation = evaluate_models(
         world.training_set, world.retrieval, world.ranking, config=config, source=SourceConfig(kind="csv"),
-        feature_store=world.feature_store, lake=world.lake, seed=SEED, **stores,
+        feature_store=RowFeatureStore(world.rows), lake=world.lake, seed=SEED, **stores,
     )  # fmt: skip
     index = build_index(
-        evaluation, config=IndexConfig(recall_k=10), feature_store=world.feature_store, seed=SEED, **stores
+        evaluation, config=IndexConfig(recall_k=10), feature_store=RowFeatureStore(world.rows), seed=SEED, **stores
     )
     release = assemble_release(evaluation, index, config=RulesConfig(), num_candidates=NUM_ITEMS, **stores)
     return stores["registry"].download(release.model)
