@@ -117,7 +117,6 @@ def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.R
         labels: as for `join_view`.
         view: what is joined.
     """
-
     from duckdb import InterruptException
 
     def look() -> bool:
