@@ -12,7 +12,8 @@ TESTS = [
     "layers/test_causal_attention.py", "layers/test_pointwise_attention.py", "layers/test_relative_bias.py",
     "layers/test_resetting_gru.py", "test_next_item_losses.py", "retrievers/test_sequential.py",
 ]  # fmt: skip
-EXPORT = "what_serving_loads"  # writing ONNX needs TensorFlow
+# Writing ONNX needs TensorFlow; youtube has no layer and no loss that the others have not.
+LEFT_OUT = "what_serving_loads or YouTube"
 
 
 @pytest.mark.slow
@@ -20,7 +21,7 @@ EXPORT = "what_serving_loads"  # writing ONNX needs TensorFlow
 def test_next_item_models_on_jax():
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
     ran = subprocess.run(
-        [*command, "-k", f"not {EXPORT}", *(str(HERE / test) for test in TESTS)],
+        [*command, "-k", f"not ({LEFT_OUT})", *(str(HERE / test) for test in TESTS)],
         env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         cwd=HERE.parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
