@@ -77,7 +77,7 @@ def prepared(asked: argparse.Namespace, home: Path, registry_folder: Path) -> tu
 def chosen(only: list[str]) -> Iterator[tuple[str, str]]:
     """Yield model and loss of each row."""
     if only:
-        yield from (tuple(pair.split(":")) for pair in only)  # type: ignore[misc]
+        yield from (tuple(pair.split(":")) for pair in only)  # type: ignore[misc]  # two parts
         return
     yield from ((model, DEFAULT.loss) for model in RANKERS)
     yield from ((DEFAULT.model, loss) for loss in LOSSES if loss != DEFAULT.loss)

@@ -14,7 +14,7 @@ from feature_repo.owners import PLATFORM
 from feature_repo.sources import request
 
 
-@on_demand_feature_view(  # type: ignore[untyped-decorator]
+@on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast's
     sources=[request],
     schema=[Field(name="hour", dtype=Int64), Field(name="weekday", dtype=Int64)],
     mode="pandas",
@@ -29,7 +29,7 @@ def request_context(inputs: pd.DataFrame) -> pd.DataFrame:
     return frames.request_context(inputs)
 
 
-@on_demand_feature_view(  # type: ignore[untyped-decorator]
+@on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast's
     sources=[request, user_activity[["last_known_at"]]],
     schema=[Field(name="days_since_last_event", dtype=Float32)],
     mode="pandas",
@@ -44,7 +44,7 @@ def days_since_last_event(inputs: pd.DataFrame) -> pd.DataFrame:
     return frames.days_since_last_event(inputs)
 
 
-@on_demand_feature_view(  # type: ignore[untyped-decorator]
+@on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast's
     sources=[user_taste, item_content[["categories"]]],
     schema=[Field(name="taste_match", dtype=Float32)],
     mode="pandas",

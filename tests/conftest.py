@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Before Feast: it names a folder for Prometheus' multi-process mode, in which all registries of a process are one.
-import prometheus_client  # noqa: F401
+import prometheus_client  # noqa: F401 - see above
 import pytest
 
 LONGEST = ("tests/platform", "tests/test_compose_native.py")

@@ -23,7 +23,7 @@ def spark_sql(expression: ir.Table) -> str:
     return query
 
 
-class _Compiler(PySparkCompiler):  # type: ignore[misc]
+class _Compiler(PySparkCompiler):  # type: ignore[misc]  # ibis is not typed
     """What the transformations use and Spark's SQL spells another way."""
 
     def visit_ArrayCollect(self, op: Any, *, arg: Any, where: Any, order_by: Any, **options: Any) -> Any:

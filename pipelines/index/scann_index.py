@@ -30,7 +30,7 @@ def import_scann() -> Any:
     of this import; a TensorFlow that is already loaded stays as it is.
     """
     if "scann" not in sys.modules and "tensorflow" not in sys.modules:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  # importing it fails then, which is meant
         try:
             import scann
         finally:

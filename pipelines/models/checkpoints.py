@@ -21,7 +21,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any], arrays: dict[str, NDAr
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / f"{NAME}.{os.getpid()}"
     with scratch.open("wb") as file:
-        np.savez(file, **{STATE: np.array(json.dumps(state)), **arrays})  # type: ignore[arg-type]
+        np.savez(file, **{STATE: np.array(json.dumps(state)), **arrays})  # type: ignore[arg-type]  # allow_pickle comes before
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(folder / NAME)

@@ -293,6 +293,6 @@ def _notes(config: "RepoConfig") -> str:
 
 
 def _moment(stamp: bytes | None) -> int:
-    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+    from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]  # it has no stubs
 
     return NOTHING if stamp is None else int(Timestamp.FromString(stamp).ToMicroseconds())

@@ -61,7 +61,7 @@ class ServedStreams:
         pipe.sadd(self._key("names"), name)
         bound = {} if self._durable else {"maxlen": MAX_RECORDS, "approximate": True}
         for record in records:
-            pipe.xadd(self._key(name), {"r": orjson.dumps(record)}, **bound)  # type: ignore[arg-type]
+            pipe.xadd(self._key(name), {"r": orjson.dumps(record)}, **bound)  # type: ignore[arg-type]  # stubs know no bound
         _, *ids = pipe.execute()
         return [self._stamp(record, moment_of(id_)) for id_, record in zip(ids, records, strict=True)]
 
