@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.models.drawing import finish, new_figure, save
+
 ROW_INCHES = 0.32
 
 
@@ -16,7 +18,7 @@ def differences(file: Path, reference: str, found: Mapping[str, Mapping[str, flo
         found: system -> its difference, see `significance.compare_with`.
         metric: label of the axis.
     """
-    figure, (axis,) = _figure(1, height=1.4 + ROW_INCHES * len(found))
+    figure, (axis,) = new_figure(1, width=6.6, height=1.4 + ROW_INCHES * len(found))
     names = list(found)[::-1]
     middle = [found[name]["difference"] for name in names]
     below = [found[name]["difference"] - found[name]["low"] for name in names]
@@ -25,8 +27,8 @@ def differences(file: Path, reference: str, found: Mapping[str, Mapping[str, flo
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set_ylim(-0.6, len(names) - 0.4)
-    _finish(axis, f"{reference} above each by, with 95 % intervals", metric)
-    _save(figure, file)
+    finish(axis, f"{reference} above each by, with 95 % intervals", metric, legend=False)
+    save(figure, file)
 
 
 def learning_curves(file: Path, curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
@@ -38,15 +40,15 @@ def learning_curves(file: Path, curves: Mapping[str, Mapping[str, Sequence[float
     """
     measured = list(dict.fromkeys(name for of_one in curves.values() for name in of_one))
     titles = sorted(measured, key=lambda name: (name != "loss", measured.index(name)))[:3]
-    figure, axes = _figure(len(titles), height=3.8)
+    figure, axes = new_figure(len(titles), width=5.2, height=3.8)
     colors = _colors(curves)
     for axis, title in zip(axes, titles, strict=True):
         for system, of_one in curves.items():
             values = of_one.get(title, [])
             axis.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=system, color=colors[system])
-        _finish(axis, title.replace("_", " "), "epoch")
+        finish(axis, title.replace("_", " "), "epoch", legend=False)
     _legend(figure, axes[-1])
-    _save(figure, file)
+    save(figure, file)
 
 
 def _colors(systems: Iterable[str]) -> dict[str, Any]:
@@ -57,24 +59,6 @@ def _colors(systems: Iterable[str]) -> dict[str, Any]:
     return {name: palette((2 * number + number // 10) % palette.N) for number, name in enumerate(systems)}
 
 
-def _figure(num_axes: int, *, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * num_axes + 2, height), dpi=110, layout="constrained")
-    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
-
-
-def _finish(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(label)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def _legend(figure: Any, axis: Any) -> None:
     handles, names = axis.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=8)
-
-
-def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, metadata={"Software": None})  # no version in the file: equal figures, equal bytes

@@ -1,10 +1,11 @@
-"""Plots of training and evaluation, drawn without a display."""
+"""Plots of training and evaluation, figure without a display."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.models.calibration import Reliability
+from pipelines.models.drawing import finish, new_figure, save
 
 COLORS = {
     "recommender": "#1b6ca8",
@@ -18,24 +19,24 @@ CHOSEN = "what users chose"
 
 def learning_curve(file: Path, curves: Mapping[str, Sequence[float]]) -> None:
     """Draw each curve over the epochs, the loss on an axis of its own."""
-    figure, (left, right) = _figure(2)
+    figure, (left, right) = new_figure(2)
     for name, values in curves.items():
         axis = left if "loss" in name else right
         axis.plot(range(1, len(values) + 1), values, marker="o", label=name.replace("_", " "))
     for axis, title in ((left, "loss"), (right, "validation")):
-        _finish(axis, title, "epoch")
-    _save(figure, file)
+        finish(axis, title, "epoch")
+    save(figure, file)
 
 
 def metric_against_k(file: Path, systems: Mapping[str, Mapping[str, float]], metric: str, ks: Sequence[int]) -> None:
     """Draw a metric such as `recall` against k, one line a system."""
-    figure, (axis,) = _figure(1)
+    figure, (axis,) = new_figure(1)
     for system, values in systems.items():
         points = [values[f"{metric}_at_{k}"] for k in ks]
         axis.plot(ks, points, marker="o", label=system, color=COLORS.get(system))
-    _finish(axis, f"{metric} against k", "k")
+    finish(axis, f"{metric} against k", "k")
     axis.set_xticks(list(ks))
-    _save(figure, file)
+    save(figure, file)
 
 
 def popularity_bias(file: Path, shares: Mapping[str, Sequence[float]]) -> None:
@@ -45,13 +46,13 @@ def popularity_bias(file: Path, shares: Mapping[str, Sequence[float]]) -> None:
         file: PNG to write.
         shares: system (or `what users chose`) -> share a decile, most popular first, `[10]`.
     """
-    figure, (axis,) = _figure(1)
+    figure, (axis,) = new_figure(1)
     colors = {**_distinct(shares), CHOSEN: "black"}
     for system, values in shares.items():
         style = "--" if system == CHOSEN else "-"
         axis.plot(range(1, len(values) + 1), values, style, marker="o", label=system, color=colors[system])
-    _finish(axis, "share of recommendations by popularity decile (1 = most popular)", "decile")
-    _save(figure, file)
+    finish(axis, "share of recommendations by popularity decile (1 = most popular)", "decile")
+    save(figure, file)
 
 
 def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequence[str], accuracy: str) -> None:
@@ -63,12 +64,12 @@ def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequenc
         labels: of the horizontal axes, one plot each.
         accuracy: label of the vertical axis.
     """
-    figure, axes = _figure(len(labels))
+    figure, axes = new_figure(len(labels))
     colors = _distinct(points)
     for position, (axis, label) in enumerate(zip(axes, labels, strict=True), start=1):
         for system, values in points.items():
             axis.scatter(values[position], values[0], color=colors[system], s=36, zorder=3)
-        _finish(axis, "", label)
+        finish(axis, "", label)
         axis.set_ylabel(accuracy)
     heights = _spread([values[0] for values in points.values()], axes[-1].get_ylim())
     for (system, values), height in zip(points.items(), heights, strict=True):
@@ -77,7 +78,18 @@ def trade_off(file: Path, points: Mapping[str, Sequence[float]], labels: Sequenc
             fontsize=8, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colors[system], "lw": 0.5, "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip
-    _save(figure, file)
+    save(figure, file)
+
+
+def reliability(file: Path, found: Reliability) -> None:
+    """Draw the share of positives against the predicted probability, one point a bin, beside the diagonal."""
+    figure, (axis,) = new_figure(1)
+    highest = float(max(found.predicted.max(), found.observed.max()))
+    axis.plot([0, highest], [0, highest], linestyle="--", color="black", label="perfectly calibrated")
+    label = f"validation pairs; expected calibration error {found.error:.4f}"
+    axis.plot(found.predicted, found.observed, marker="o", color=COLORS["recommender"], label=label)
+    finish(axis, "share that was used against predicted probability", "predicted probability")
+    save(figure, file)
 
 
 def _distinct(systems: Iterable[str]) -> dict[str, Any]:
@@ -103,34 +115,3 @@ def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float
                 moved[low] -= overlap / 2
                 moved[low + 1] += overlap / 2
     return [height for _, height in sorted(zip(order, moved, strict=True))]
-
-
-def reliability(file: Path, found: Reliability) -> None:
-    """Draw the share of positives against the predicted probability, one point a bin, beside the diagonal."""
-    figure, (axis,) = _figure(1)
-    highest = float(max(found.predicted.max(), found.observed.max()))
-    axis.plot([0, highest], [0, highest], linestyle="--", color="black", label="perfectly calibrated")
-    label = f"validation pairs; expected calibration error {found.error:.4f}"
-    axis.plot(found.predicted, found.observed, marker="o", color=COLORS["recommender"], label=label)
-    _finish(axis, "share that was used against predicted probability", "predicted probability")
-    _save(figure, file)
-
-
-def _figure(num_axes: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5 * num_axes, 3.6), dpi=110, layout="constrained")
-    return figure, figure.subplots(1, num_axes, squeeze=False)[0]
-
-
-def _finish(axis: Any, title: str, label: str) -> None:
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(label)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    if axis.get_lines():
-        axis.legend(frameon=False, fontsize=8)
-
-
-def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, metadata={"Software": None})  # no version in the file: equal figures, equal bytes

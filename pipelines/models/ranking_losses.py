@@ -4,6 +4,7 @@ keras-rs has some of these. Its lists cannot say that a sampled negative stands 
 order in which ties happen to be stored for the order that users want: with labels of 0 and 1, nearly all are ties.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ from keras import ops
 NOTHING = -1e9  # log weight of padding
 
 
-class ListLoss(keras.losses.Loss):
+class ListLoss(keras.losses.Loss, ABC):
     """Compares the candidates of each list of a batch; the rows of the model's output are lists laid end to end.
 
     Args:
@@ -39,6 +40,7 @@ class ListLoss(keras.losses.Loss):
         log_weight = ops.where(relevance >= 0, ops.log(ops.maximum(weight, 1e-9)), NOTHING)
         return ops.reshape(ops.where(relevance > 0, self.of_lists(scores, relevance, log_weight), 0.0), (-1,))
 
+    @abstractmethod
     def of_lists(self, scores: Any, relevance: Any, log_weight: Any) -> Any:
         """Return the loss of each candidate as if it were positive.
 
@@ -47,7 +49,6 @@ class ListLoss(keras.losses.Loss):
             relevance: the same shape.
             log_weight: the same shape, a large negative number for padding.
         """
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -69,9 +70,9 @@ class SoftmaxLoss(ListLoss):
 class PairwiseLoss(ListLoss):
     """Mean over a positive's pairs with negatives of a cost of the difference of their scores."""
 
+    @abstractmethod
     def cost(self, difference: Any) -> Any:
         """Return the cost of score of positive minus score of negative, any shape."""
-        raise NotImplementedError
 
     def of_lists(self, scores: Any, relevance: Any, log_weight: Any) -> Any:
         """Return the mean cost over the negatives, each counted as often as its weight says."""

@@ -6,26 +6,24 @@ the profile in `feature_repo`; going from SQLite to Redis and PostgreSQL changes
 
 import contextlib
 import io
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines.config import REPOSITORY, Config, SparkConfig
+from pipelines.config import Config, SparkConfig
 from pipelines.contracts import EVENT_TIMESTAMP, ITEM_ID, USER_ID, FeatureSet
-from pipelines.errors import ConfigError, FeatureStoreError, TandemError
+from pipelines.errors import FeatureStoreError, TandemError
 from pipelines.features.on_demand import REQUEST_TIMESTAMP, taste_match
+from pipelines.stores.feast_profile import EMBEDDED_YAML, read_profile
 
 if TYPE_CHECKING:
     import feast
 
-EMBEDDED_YAML = REPOSITORY / "feature_repo" / "feature_store.embedded.yaml"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SPARK_OFFLINE_STORE = "pipelines.stores.spark_offline_store.SparkAsOfOfflineStore"
 SERVING_SERVICE = "serving_user_v2"
@@ -307,31 +305,6 @@ class FeatureStore:
             "spark_conf": session_conf(self._spark, Path(spill)),
             "staging_uri": self._spark.staging_uri or spill,
         }
-
-
-def read_profile(file: Path, values: Mapping[str, str]) -> dict[str, Any]:
-    """Read a Feast yaml, with `${NAME}` filled from `values`, then from the environment.
-
-    Raises:
-        ConfigError: the file is missing, or names a variable that is not set.
-    """
-    import yaml
-
-    try:
-        settings = yaml.safe_load(file.read_text())
-        filled: dict[str, Any] = _fill(settings, {**os.environ, **values})
-    except FileNotFoundError as error:
-        raise ConfigError(f"Feast configuration {file} does not exist; check services.feature_store_yaml") from error
-    except KeyError as error:
-        raise ConfigError(f"{file} needs the environment variable {error}, which is not set; export it") from error
-    return filled
-
-
-def _fill(setting: Any, values: Mapping[str, str]) -> Any:
-    # After parsing: a path or password may hold characters that mean something to YAML.
-    if isinstance(setting, dict):
-        return {key: _fill(value, values) for key, value in setting.items()}
-    return Template(setting).substitute(values) if isinstance(setting, str) else setting
 
 
 @contextlib.contextmanager

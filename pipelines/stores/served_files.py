@@ -14,7 +14,6 @@ that is erased becomes a blank line of the same length, so whoever reads the fil
 
 import fcntl
 import heapq
-import logging
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,16 +24,23 @@ from typing import BinaryIO
 
 import orjson
 
-from pipelines.contracts import INGESTED_AT, EventBatch
-from pipelines.stores.served import UNREADABLE, Belongs, Named, Record, Stamp, chunked, stamp_event, utc_now
+from pipelines.contracts import EventBatch
+from pipelines.stores.served import Belongs, Record, Stamp, chunked, stamp_event, utc_now
+from pipelines.stores.served_file_tail import FileTail
+from pipelines.stores.served_lines import (
+    DRAINED,
+    OPEN,
+    SEALED,
+    SUFFIXES,
+    lines_that_belong,
+    moment_after,
+    stamped_lines,
+)
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILE_AGE = timedelta(hours=1)
 CHUNK_RECORDS = 20_000
 BATCH, STATE = "batch.json", "drained.json"
-OPEN, SEALED, DRAINED = ".jsonl", ".sealed", ".drained"
-_SUFFIXES = (OPEN, SEALED, DRAINED)
-_logger = logging.getLogger(__name__)
 
 
 class ServedFiles:
@@ -83,7 +89,7 @@ class ServedFiles:
         for name in list(self._files):
             self._close(name)
 
-    def tail(self) -> "FileTail":
+    def tail(self) -> FileTail:
         """Return a reader of what the others append; this instance's own files are read by `recent` alone."""
         return FileTail(self._folder, own=self._writer)
 
@@ -118,7 +124,7 @@ class ServedFiles:
             for path in folder.glob(f"*{OPEN}"):
                 path.rename(path.with_suffix(SEALED))
             parts = sorted(path.stem for path in folder.glob(f"*{SEALED}"))
-            until = max([utc_now(), *(_newest(folder / f"{part}{SEALED}") for part in parts)])
+            until = max([utc_now(), *(moment_after(folder / f"{part}{SEALED}") for part in parts)])
             number = max(after, self._drained(name)[0])
             if not parts:
                 self._write_drained(name, number, until)
@@ -136,7 +142,7 @@ class ServedFiles:
                 p if (p := folder / f"{part}{SEALED}").exists() else folder / f"{part}{DRAINED}" for part in batch.parts
             ]
             parts = [stack.enter_context(path.open("rb")) for path in paths]
-            merged = heapq.merge(*map(_stamped, parts), key=lambda pair: pair[0])
+            merged = heapq.merge(*map(stamped_lines, parts), key=lambda pair: pair[0])
             yield from chunked((record for _, record in merged), CHUNK_RECORDS)
 
     def release(self, batch: EventBatch, *, keep: timedelta) -> None:
@@ -170,7 +176,7 @@ class ServedFiles:
 
     def count(self, name: str, belongs: Belongs) -> int:
         """Return how many records of a log belong."""
-        return sum(1 for path in self._files_of(name) for _ in _lines_of(path, belongs))
+        return sum(1 for path in self._files_of(name) for _ in lines_that_belong(path, belongs))
 
     def erase(self, name: str, belongs: Belongs) -> None:
         """Overwrite the lines that belong with blanks; nobody appends meanwhile."""
@@ -179,14 +185,14 @@ class ServedFiles:
             return
         with self._sealing():
             for path in self._files_of(name):
-                lines = list(_lines_of(path, belongs))
+                lines = list(lines_that_belong(path, belongs))
                 with path.open("r+b", buffering=0) as file:
                     for start, length in lines:
                         os.pwrite(file.fileno(), b" " * length, start)
                     os.fsync(file.fileno())
 
     def _files_of(self, name: str) -> list[Path]:
-        return sorted(path for path in (self._folder / name).glob("*") if path.suffix in _SUFFIXES)
+        return sorted(path for path in (self._folder / name).glob("*") if path.suffix in SUFFIXES)
 
     def _drained(self, name: str) -> tuple[int, datetime | None]:
         path = self._folder / name / STATE
@@ -230,60 +236,6 @@ class ServedFiles:
             yield
 
 
-class FileTail:
-    """Follows all files below a folder by how far each was read; renaming a file does not read it again."""
-
-    def __init__(self, folder: Path, *, own: str = "", only: str = "*") -> None:
-        """Follow the logs named `only`; when polling, without the files of the writer `own`, who has those records."""
-        self._folder = folder
-        self._own = own
-        self._only = only
-        self._offsets: dict[tuple[str, str], int] = {}
-        self._ended: set[tuple[str, str]] = set()
-
-    def recent(self, limit: int) -> list[Named]:
-        """Return up to `limit` of the newest records, oldest first."""
-        newest: list[list[Named]] = []
-        for path in sorted(self._paths(), key=lambda path: path.name, reverse=True):
-            found = self._new(path)
-            if limit > 0 and found:
-                newest.append(found[-limit:])
-                limit -= len(newest[-1])
-        return [named for records in reversed(newest) for named in records]
-
-    def poll(self) -> list[Named]:
-        """Return what was appended since, in order of `ingested_at`."""
-        paths = list(self._paths())
-        there = {_key(path) for path in paths}
-        self._ended &= there
-        self._offsets = {key: offset for key, offset in self._offsets.items() if key in there}
-        others = (path for path in paths if not path.stem.endswith(self._own) or not self._own)
-        found = [named for path in others for named in self._new(path)]
-        return sorted(found, key=lambda named: str(named[1].get(INGESTED_AT) or ""))
-
-    def _paths(self) -> Iterator[Path]:
-        for suffix in _SUFFIXES:
-            yield from self._folder.glob(f"{self._only}/*{suffix}")
-
-    def _new(self, path: Path) -> list[Named]:
-        key = _key(path)
-        if key in self._ended:
-            return []
-        offset = self._offsets.get(key, 0)
-        try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                content = file.read()
-        except FileNotFoundError:
-            return []  # renamed or deleted meanwhile; the next look finds it under its new name
-        whole = content[: content.rfind(b"\n") + 1]
-        self._offsets[key] = offset + len(whole)
-        if path.suffix != OPEN:
-            self._ended.add(key)
-        records = (_parse(line) for line in whole.splitlines() if line.strip())
-        return [(path.parent.name, record) for record in records if UNREADABLE not in record]
-
-
 def sync_folder(folder: Path) -> None:
     """Make a file's name durable too, not only its bytes."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -291,51 +243,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _key(path: Path) -> tuple[str, str]:
-    return path.parent.name, path.stem
-
-
-def _stamped(file: BinaryIO) -> Iterator[tuple[str, Record]]:
-    """Whole lines with their moment; what cannot be read has that of the line before it."""
-    moment = ""
-    for line in file:
-        if line.endswith(b"\n") and line.strip():
-            record = _parse(line)
-            moment = max(moment, str(record.get(INGESTED_AT) or ""))
-            yield moment, record
-
-
-def _lines_of(path: Path, belongs: Belongs) -> Iterator[tuple[int, int]]:
-    """Start and length, without the line's end, of each line that belongs; one that was cut by a crash included."""
-    start = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.strip() and belongs(_parse(line)):
-                yield start, len(line.rstrip(b"\n"))
-            start += len(line)
-
-
-def _parse(line: bytes) -> Record:
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        record = None
-    if isinstance(record, dict):
-        return record
-    _logger.warning("a line is no JSON object: %r", line[:200])
-    return {UNREADABLE: line.decode(errors="replace").rstrip("\n")}
-
-
-def _newest(path: Path) -> datetime:
-    """The moment just after the newest stamp of a file: a clock that was set back must not put it in the future."""
-    newest = datetime.min.replace(tzinfo=UTC)
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2**16))
-        lines = [line for line in file.read().split(b"\n")[:-1] if line.strip()]
-    stamp = _parse(lines[-1]).get(INGESTED_AT) if lines else None
-    return newest if stamp is None else datetime.fromisoformat(stamp) + timedelta(microseconds=1)
 
 
 def _write(path: Path, content: bytes) -> None:

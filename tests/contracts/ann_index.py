@@ -1,5 +1,6 @@
 """What every AnnIndex must do; subclasses give `build` and `load`."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ def unit_vectors(num: int, dim: int = 16, seed: int = 0) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-class AnnIndexContract:
+class AnnIndexContract(ABC):
     """Run against each kind of index."""
 
-    def build(self, embeddings: np.ndarray) -> AnnIndex:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self, embeddings: np.ndarray) -> AnnIndex: ...
 
     def test_an_item_is_its_own_nearest_neighbour(self):
         vectors = unit_vectors(400)

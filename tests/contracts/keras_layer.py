@@ -1,5 +1,6 @@
 """What every Keras layer of Tandem keeps: it calls, refuses wrong shapes, and survives config and disk."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,20 @@ import numpy as np
 import pytest
 
 
-class KerasLayerContract:
+class KerasLayerContract(ABC):
     """Subclass with `layer`, `inputs` (arrays for one call), `expected` (the output) and `wrong` (refused inputs)."""
 
-    def layer(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def layer(self) -> Any: ...
 
-    def inputs(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def inputs(self) -> Any: ...
 
-    def expected(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def expected(self) -> Any: ...
 
-    def wrong(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def wrong(self) -> Any: ...
 
     def test_call(self) -> None:
         np.testing.assert_allclose(_call(self.layer(), self.inputs()), self.expected(), rtol=1e-5, atol=1e-6)

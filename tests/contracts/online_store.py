@@ -1,6 +1,5 @@
 """What every online store must keep to, whatever holds its rows: run on SQLite, PostgreSQL and Redis."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -97,10 +96,6 @@ class OnlineStoreContract:
     """Subclasses give `settings`: the store's part of the Feast yaml, naming an empty store."""
 
     feasts_own: str
-
-    @pytest.fixture
-    def settings(self, tmp_path: Path) -> Iterator[dict[str, Any]]:
-        raise NotImplementedError
 
     @pytest.fixture
     def store(self, settings: dict[str, Any], tmp_path: Path) -> OpenStore:

@@ -12,7 +12,7 @@ from feature_repo.repository import declarations
 from pipelines.config import REPOSITORY
 from pipelines.errors import ConfigError
 from pipelines.features.schemas import FEATURE_TABLES, STRINGS, TIMESTAMP
-from pipelines.stores.feature_store import EMBEDDED_YAML, read_profile
+from pipelines.stores.feast_profile import EMBEDDED_YAML, read_profile
 
 ARROW_TYPES = {
     Int64: pa.int64(),

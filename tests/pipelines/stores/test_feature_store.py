@@ -14,7 +14,8 @@ from pipelines.config import REPOSITORY, Config
 from pipelines.contracts import FeatureSet
 from pipelines.errors import FeatureStoreError
 from pipelines.features.on_demand import taste_match
-from pipelines.stores.feature_store import EMBEDDED_YAML, FeatureStore, read_profile
+from pipelines.stores.feast_profile import EMBEDDED_YAML, read_profile
+from pipelines.stores.feature_store import FeatureStore
 from tests.support.feature_data import AS_OF, DATASET, START, Workspace, event, feature_table, item, random_tables, user
 
 UTC_US = pa.timestamp("us", tz="UTC")
