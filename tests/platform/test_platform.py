@@ -125,8 +125,9 @@ def latest(airflow: Any, dag_id: str) -> str:
 
 @pytest.mark.realdata
 def test_movielens_100k_through_the_whole_pipeline(platform: RunningPlatform, data_folder: Any) -> None:
+    quick = ["--set", "ranking.num_queries=3000", "--set", "ranking.epochs=1"]
     run = platform.json(
-        "run", "--source", "movielens-100k", "--data", str(data_folder / "ml-100k"), timeout=900
+        "run", "--source", "movielens-100k", "--data", str(data_folder / "ml-100k"), *quick, timeout=900
     )  # fmt: skip
     assert run["champion"]["dataset"] == "movielens-100k"
     metrics = run["champion"]["metrics"]
