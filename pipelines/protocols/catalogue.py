@@ -12,6 +12,7 @@ from pipelines.protocols.rating_measures import contest_lists, contest_rating
 from pipelines.protocols.rating_splits import ml_100k_fold_1, ml_100k_lists, ml_100k_random
 
 HISTORY = "all of the user's items before the one asked for, in order"
+TIMED_HISTORY = f"{HISTORY}; when each was rated, and when the one asked for was"
 SEEN = "items of the history"
 ALL_KNOWN = "the user's training items"
 
@@ -68,6 +69,13 @@ HSTU_BLEND = Contender(
     stops_early=True,
     is_random=True,
 )
+TIMED_HSTU_SETTINGS = HSTU_SETTINGS | {"use_times": True, "hidden_times": 0.0}
+TIMED_HSTU = Contender("HSTU with times", "hstu", TIMED_HSTU_SETTINGS, stops_early=True, is_random=True)
+TIMED_HSTU_BLEND = replace(
+    HSTU_BLEND,
+    name="blend of HSTU with times and linear models",
+    settings={"parts": [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04)]},
+)
 # As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
 HSTU_WHOLE = replace(HSTU, stops_early=False)
 HSTU_BLEND_WHOLE = replace(
@@ -113,6 +121,22 @@ ML_1M_LEAVE_ONE_OUT = Protocol(
         EASE,
         POPULARITY,
     ),
+)
+
+ML_1M_LEAVE_ONE_OUT_TIMED = replace(
+    ML_1M_LEAVE_ONE_OUT,
+    name="ml-1m-leave-one-out-timed",
+    split=splits.ml_1m_leave_one_out_timed,
+    inputs=TIMED_HISTORY,
+    published=(
+        Published(
+            "HSTU-large (RecTools)",
+            {"hit_rate_at_10": 0.3642, "ndcg_at_10": 0.2164},
+            "RecTools, its HSTU tutorial, stable sort",
+        ),
+    ),
+    goal={"hit_rate_at_10": 0.365, "ndcg_at_10": 0.217},
+    contenders=(TIMED_HSTU_BLEND, TIMED_HSTU, LINEAR_BLEND, LINEAR_TRANSITIONS, EASE_DECAYED, POPULARITY),
 )
 
 BEAUTY_LEAVE_ONE_OUT = Protocol(
@@ -248,6 +272,7 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         ML_1M_LEAVE_ONE_OUT,
+        ML_1M_LEAVE_ONE_OUT_TIMED,
         BEAUTY_LEAVE_ONE_OUT,
         ML_1M_TIME_LAST,
         ML_1M_TIME_SUCCESSIVE,

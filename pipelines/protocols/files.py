@@ -103,6 +103,28 @@ def read_ml_1m_sequences(data: Path) -> Events:
     return _coded(columns[:, 0], columns[:, 1])
 
 
+def read_ml_1m_timed_sequences(data: Path) -> Events:
+    """Read the sequences file with the time of each rating, found in `ml-1m` by the maps of users and items.
+
+    Raises:
+        SourceError: a line of the sequences file has no rating.
+    """
+    folder = data / "ml-1m-sequences"
+    columns = np.fromstring(_text(folder / "ml-1m.txt"), dtype=np.int64, sep=" ").reshape(-1, 2)
+    ratings = np.fromstring(_text(data / "ml-1m" / "ratings.dat").replace("::", " "), dtype=np.int64, sep=" ")
+    users, items, _, times = ratings.reshape(-1, 4).T
+    wanted = _pairs(
+        _mapped(folder / "user_map.parquet", columns[:, 0]), _mapped(folder / "item_map.parquet", columns[:, 1])
+    )
+    there = _pairs(users, items)
+    order = np.argsort(there)
+    found = order[np.minimum(np.searchsorted(there[order], wanted), len(there) - 1)]
+    missing = int((there[found] != wanted).sum())
+    if missing:
+        raise SourceError(f"{missing} lines of {folder / 'ml-1m.txt'} have no rating in {data / 'ml-1m'}; expected all")
+    return _coded(columns[:, 0], columns[:, 1], times=times[found])
+
+
 def read_beauty(data: Path) -> Events:
     """Read `beauty/Beauty.txt`: a user and its items, oldest first, a line."""
     lines = _lines(data / "beauty" / "Beauty.txt")
@@ -128,6 +150,21 @@ def _coded(users: Ints, items: Ints, **columns: Any) -> Events:
     user_ids, user_codes = np.unique(users, return_inverse=True)
     item_ids, item_codes = np.unique(items, return_inverse=True)
     return Events(user_codes, item_codes, num_users=len(user_ids), num_items=len(item_ids), **columns)
+
+
+def _mapped(file: Path, numbers: Ints) -> Ints:
+    """Return what a map of two columns, a number and another, holds for each number."""
+    import pyarrow.parquet as pq
+
+    old, new = (np.asarray(column, dtype=np.int64) for column in pq.read_table(file).columns)
+    table = np.zeros(int(max(old.max(), numbers.max())) + 1, dtype=np.int64)
+    table[old] = new
+    return table[numbers]
+
+
+def _pairs(users: Ints, items: Ints) -> Ints:
+    """Return one number a pair of numbers below a million."""
+    return users * 1_000_000 + items
 
 
 def _codes(names: list[str]) -> Ints:

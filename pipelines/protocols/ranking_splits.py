@@ -5,7 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.protocols.base import Parts
-from pipelines.protocols.files import Events, read_beauty, read_ml_1m, read_ml_1m_sequences, read_ml_100k
+from pipelines.protocols.files import (
+    Events,
+    read_beauty,
+    read_ml_1m,
+    read_ml_1m_sequences,
+    read_ml_1m_timed_sequences,
+    read_ml_100k,
+)
 from pipelines.protocols.files import read_ml_100k_titles as read_titles
 from pipelines.protocols.splits import (
     five_core_items,
@@ -26,6 +33,12 @@ TUTORIAL_TRAIN, TUTORIAL_TEST = 80_000, 20_000
 def ml_1m_leave_one_out(data: Path, seed: int) -> Parts:
     """Ask for each user's last item of the sequences file; to choose, for the one before."""
     test = leave_one_out(read_ml_1m_sequences(data).sequences())
+    return Parts(test, leave_one_out(test.train))
+
+
+def ml_1m_leave_one_out_timed(data: Path, seed: int) -> Parts:
+    """Ask the same, telling when the item was asked for and when the earlier ones were."""
+    test = leave_one_out(read_ml_1m_timed_sequences(data).sequences())
     return Parts(test, leave_one_out(test.train))
 
 

@@ -34,6 +34,15 @@ def test_ml_1m_leave_one_out(data_folder: Path) -> None:
     assert figures(EASE, parts, "hit_rate_at_10", "ndcg_at_10") == pytest.approx([0.1099, 0.0544], abs=2e-4)
 
 
+def test_ml_1m_leave_one_out_with_times_asks_the_same_and_tells_when(data_folder: Path) -> None:
+    timed, plain = (parts_of(f"ml-1m-leave-one-out{end}", data_folder).test for end in ("-timed", ""))
+    np.testing.assert_array_equal(timed.queries.items, plain.queries.items)
+    np.testing.assert_array_equal(timed.relevant.items, plain.relevant.items)
+    newest = timed.queries.times[timed.queries.offsets[1:] - 1]
+    assert (timed.queries.moments >= newest).all()
+    assert (timed.queries.moments == newest).mean() == pytest.approx(0.409, abs=0.001)
+
+
 def test_ml_1m_global_time_split(data_folder: Path) -> None:
     parts = parts_of("ml-1m-time-last", data_folder)
     assert parts.test.queries.moments.min() >= 978_132_488 > parts.test.train.times.max()
