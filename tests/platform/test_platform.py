@@ -51,7 +51,18 @@ def explain_first(platform: RunningPlatform, user: str) -> str:
 
 def test_status_is_for_programs_too(platform: RunningPlatform, first_run: Any) -> None:
     status = platform.json("status")
-    parts = {"running", "home", "urls", "credentials", "components", "dags", "champion", "serving", "features"}
+    parts = {
+        "running",
+        "home",
+        "urls",
+        "credentials",
+        "components",
+        "dags",
+        "champion",
+        "promotion",
+        "serving",
+        "features",
+    }
     assert set(status) == parts
     assert set(status["urls"]) == {"airflow", "mlflow", "serving", "feast"}
     assert status["dags"]["recommender_pipeline"]["state"] == "success"
