@@ -345,7 +345,26 @@ def promote_release(config: str, comparison: Json) -> Json:
     """Make the release champion, wait until serving answers from it, smoke-test it."""
     from pipelines import entrypoints
 
-    return entrypoints.promote_release(config, comparison)
+    promotion = entrypoints.promote_release(config, comparison, **_asked())
+    log.info("%s", promotion["reason"])
+    return promotion
+
+
+@task(execution_timeout=timedelta(minutes=20))
+def rollback_release(config: str) -> Json:
+    """Make the release before champion again, or the one this run names, and see it served."""
+    from pipelines import entrypoints
+
+    params = get_current_context()["params"]
+    move = entrypoints.rollback_release(config, params["to"] or "", params["reason"] or "", **_asked())
+    log.info("release %s is champion; before, it was %s", move["version"], move["previous"] or "none")
+    return move
+
+
+def _asked() -> dict[str, str]:
+    """Return who asked for this run, and the run: the same on every retry."""
+    run = get_current_context()["dag_run"]
+    return {"by": run.triggering_user_name or f"Airflow ({run.run_type})", "run": f"{run.dag_id} {run.run_id}"}
 
 
 @task(execution_timeout=timedelta(minutes=5))

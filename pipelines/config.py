@@ -96,7 +96,7 @@ class FeatureConfig(Section):
     """How features are computed."""
 
     engine: Literal["duckdb", "spark"] = Field(
-        "duckdb", description="where features are computed and joined; `TANDEM_ENGINE` for short"
+        "duckdb", description="where features are computed and joined, and neighbours found; `TANDEM_ENGINE` for short"
     )
     spark: SparkConfig = SparkConfig()
 

@@ -16,7 +16,7 @@ class Entry:
     Attributes:
         definition: as it is declared.
         freshness: the policy of its view; None where the view has none.
-        distribution: of its values; None of a feature that is computed for each request.
+        distribution: of its values; None of a feature that is computed for each request, before there are labels.
         readers: model versions that were trained with it.
     """
 

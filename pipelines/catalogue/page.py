@@ -93,7 +93,12 @@ def _row(entry: Entry) -> str:
         (escape(about.owner), None),
         (_freshness(entry), str(entry.freshness.objective_seconds if entry.freshness else "")),
         (_counts(values), str(values.num_rows if values else -1)),
-        (_distribution(values) if values else '<span class="note">computed for each request</span>', ""),
+        (
+            _distribution(values)
+            if values
+            else '<span class="note">computed for each request; no training set yet</span>',
+            "",
+        ),
         (_readers(about.services, entry.readers), f"{sum(r.champion for r in entry.readers)}"),
     )
     return f"<tr>{''.join(_cell(text, sort) for text, sort in cells)}</tr>"
@@ -115,10 +120,11 @@ def _freshness(entry: Entry) -> str:
 def _counts(values: Distribution | None) -> str:
     if values is None:
         return ""
+    of = "" if values.of == "entities" else f"<small>{escape(values.of)}</small>"
     share = f"{values.num_nulls / values.num_rows:.1%}" if values.num_rows else "-"
     nulls = f"<small>{share} null</small>" if values.num_nulls else "<small>none null</small>"
     distinct = "" if values.num_distinct is None else f"<small>{values.num_distinct:,} different</small>"
-    return f"{values.num_rows:,}{nulls}{distinct}"
+    return f"{values.num_rows:,}{of}{nulls}{distinct}"
 
 
 def _distribution(values: Distribution) -> str:
@@ -145,7 +151,7 @@ def _histogram(values: Distribution) -> str:
     )
     ends = f"{_number(values.low, values.measured)} to {_number(values.high, values.measured)}"
     scale = ", logarithmic" if values.logarithmic else ""
-    title = f"entities by {values.measured}, {ends}{scale}; what is beyond is in the outer bars"
+    title = f"{values.of} by {values.measured}, {ends}{scale}; what is beyond is in the outer bars"
     return (
         f'<svg role="img" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">'
         f"<title>{escape(title)}</title>{bars}</svg>"

@@ -19,12 +19,10 @@ def add(commands: Any) -> None:
 
 def call(parsed: argparse.Namespace) -> int:
     """Print what would break; 0 if nothing, else 1."""
-    from pipelines.cli.options import confine, platform_config
+    from pipelines.cli.options import confine, resolve_platform
     from pipelines.platform.screens import print_json
 
-    named = platform_config(parsed)
-    ports = {f"ports.{name}": value for name, value in named.ports.model_dump().items()}
-    config = entrypoints.resolve_config(parsed.config, ports)["config"]
+    config = resolve_platform(parsed)
     confine(config)
     found = entrypoints.check_features(config)
     if parsed.json:

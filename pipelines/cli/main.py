@@ -17,6 +17,7 @@ from pipelines.cli import (
     models,
     recommend,
     reproduce,
+    rollback,
     run,
     status,
     steps,
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     checks = (bitemporal_report, check_features, check_parity, leakage_check)
     shown = (feature_catalogue, forgetting, training_set, models, compare, reproduce)
-    for command in (run, up, stop, status, recommend, explain, chains, *checks, *shown, steps):
+    for command in (run, up, stop, status, recommend, explain, rollback, chains, *checks, *shown, steps):
         command.add(commands)
     return root
 

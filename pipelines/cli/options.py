@@ -72,6 +72,13 @@ def platform_config(parsed: argparse.Namespace) -> Config:
     return load_config(parsed.config, {k: v for k, v in running_ports(config.home / "run").items() if k not in named})
 
 
+def resolve_platform(parsed: argparse.Namespace) -> str:
+    """Resolve the configuration of a command that needs no data, for a step; see `platform_config`."""
+    ports = platform_config(parsed).ports.model_dump()
+    resolved = entrypoints.resolve_config(parsed.config, {f"ports.{name}": port for name, port in ports.items()})
+    return str(resolved["config"])
+
+
 def assignment(pair: str) -> tuple[str, Any]:
     """Return key and value of `KEY=VALUE`; the value is read as YAML."""
     import yaml

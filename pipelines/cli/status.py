@@ -50,6 +50,7 @@ def report(config: Config) -> Json:
         "components": [asdict(health) for health in components],
         "dags": _part(lambda: _dags(config)),
         "champion": _part(lambda: _champion(config)),
+        "promotion": _part(lambda: _promotion(config)),
         "serving": _part(lambda: _serving(config)),
         "features": _part(lambda: _features(config)),
     }
@@ -79,14 +80,47 @@ def _dags(config: Config) -> Json:
     return found
 
 
-def _champion(config: Config) -> Json | None:
-    from pipelines.contracts import CHAMPION, RECOMMENDER
+def _promotion(config: Config) -> Json:
+    from pipelines.entrypoints.releasing import promotion_state
+
+    _require_mlflow(config)
+    return promotion_state(config)
+
+
+def _promotion_line(state: Json) -> str | None:
+    """Say who made the champion what it is, or that a move was cut off; None if nobody knows."""
+    if "error" in state:
+        return str(state["error"])
+    if begun := state["begun"]:
+        about = f"a {begun['kind']} of release {begun['version']} by {begun['by']}, begun {_minute(begun['at'])},"
+        if state["under_way"]:
+            return f"{about} is under way"
+        return (
+            f"{about} was cut off; `tandem up`, or the next promotion, finishes it if serving answers, else undoes it"
+        )
+    if last := state["last"]:
+        about = f"a {last['kind']} of release {last['version']} by {last['by']}, {_minute(last['at'])}"
+        return f"last, {about}: {last['reason']}" if last["reason"] else f"last, {about}"
+    return None
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ") + " UTC"
+
+
+def _require_mlflow(config: Config) -> None:
     from pipelines.errors import RegistryError
     from pipelines.platform.supervisor import answers
-    from pipelines.stores.registry import MlflowRegistry
 
     if answers(f"{config.mlflow_uri}/health") is None:
         raise RegistryError(f"MLflow at {config.mlflow_uri} does not answer; run `tandem up`")
+
+
+def _champion(config: Config) -> Json | None:
+    from pipelines.contracts import CHAMPION, RECOMMENDER
+    from pipelines.stores.registry import MlflowRegistry
+
+    _require_mlflow(config)
     model = MlflowRegistry(config.mlflow_uri, config.home / "mlflow" / "cache").by_alias(RECOMMENDER, CHAMPION)
     return None if model is None else model.model_dump()
 
@@ -134,4 +168,6 @@ def _print(config: Config, state: Json) -> None:
         value = state[part] or {}
         text = value.get("error") or value.get("reason") or (f"version {value['version']}" if value else "none yet")
         print(f"{part}: {text}")
+    if line := _promotion_line(state["promotion"]):
+        print(f"promotion: {line}")
     print(f"features: {_features_line(state['features'])}")

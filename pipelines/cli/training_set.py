@@ -19,9 +19,10 @@ def add(commands: Any) -> None:
     again.add_argument("--out", metavar="FOLDER", help="where to write it; a folder that does not exist")
     again.add_argument("--json", action="store_true", help="print JSON for a program")
     again.set_defaults(call=call)
-    about = "write small files together; remove what no training set names. Run it when no step is running"
+    about = "write the lake's small files together; remove versions that no training set names"
     compact = commands.add_parser("compact-lake", help=about, description=about)
     add_config_options(compact)
+    compact.add_argument("--keep-hours", type=_hours, default=24, help="keep what was replaced since; default: 24")
     compact.set_defaults(call=call_compact)
 
 
@@ -53,5 +54,12 @@ def call_compact(parsed: argparse.Namespace) -> int:
     from pipelines.platform.screens import print_json
 
     config = resolve(parsed)["config"]
-    print_json(entrypoints.compact_lake(config))
+    print_json(entrypoints.compact_lake(config, parsed.keep_hours))
     return 0
+
+
+def _hours(text: str) -> int:
+    """Parse whole hours from 0 on; argparse says what was wrong."""
+    if (hours := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{hours} is negative; expected hours such as 24")
+    return hours

@@ -4,6 +4,8 @@ import argparse
 from typing import Any
 
 from pipelines.cli.options import add_platform_options, platform_config
+from pipelines.config import Config
+from pipelines.errors import TandemError
 
 
 def add(commands: Any) -> None:
@@ -22,6 +24,8 @@ def call(parsed: argparse.Namespace) -> int:
     config = platform_config(parsed)
     with Progress() as progress:
         Supervisor(config).up(progress.platform)
+        if (note := _settle_promotion(config)) is not None:
+            progress.say(note)
     if parsed.json:
         print_json(report(config))
     else:
@@ -29,3 +33,13 @@ def call(parsed: argparse.Namespace) -> int:
 
         print_addresses(config, Console(highlight=False))
     return 0
+
+
+def _settle_promotion(config: Config) -> str | None:
+    """Finish or undo what a killed promotion began; returns what became of it. The platform is up either way."""
+    from pipelines.entrypoints.releasing import settle_promotion
+
+    try:
+        return settle_promotion(config)
+    except TandemError as error:
+        return f"a promotion that was cut off could not be settled: {error}"

@@ -182,13 +182,14 @@ class Lake:
         """Write a table's small files together; older versions stay as they are."""
         self._open(table, None).optimize.compact()
 
-    def vacuum(self, table: str, *, keep: Sequence[int]) -> list[str]:
+    def vacuum(self, table: str, *, keep: Sequence[int], keep_hours: int) -> list[str]:
         """Remove files that neither the newest version nor those of `keep` need; returns their names.
 
-        A reader of a version that is not kept fails: nothing else may be running on it.
+        Writers are safe: only files that the log knows as removed are deleted. A reader of a version that is not kept
+        fails when one of its files was replaced more than `keep_hours` ago.
         """
         handle = self._open(table, None)
-        options = {"retention_hours": 0, "enforce_retention_duration": False, "dry_run": False}
+        options = {"retention_hours": keep_hours, "enforce_retention_duration": False, "dry_run": False}
         removed: list[str] = handle.vacuum(**options, keep_versions=sorted(set(keep)))
         return removed
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.config import SplitConfig
-from pipelines.contracts import TrainingSet
+from pipelines.contracts import FeatureSet, TrainingSet
 from pipelines.data.lake import Lake
 from pipelines.data.schemas import TIMESTAMP
 from pipelines.errors import LakeError
@@ -44,8 +44,12 @@ class LedgerEntry:
     @property
     def versions(self) -> dict[str, int]:
         """Lake table -> version that building it again reads."""
-        features = self.training_set.features
-        return {**features.snapshot.versions, **{f"features/{name}": v for name, v in features.versions.items()}}
+        return versions_of(self.training_set.features)
+
+
+def versions_of(features: FeatureSet) -> dict[str, int]:
+    """Return lake table -> version of all that features were made from and are."""
+    return {**features.snapshot.versions, **{f"features/{name}": v for name, v in features.versions.items()}}
 
 
 def record_training_set(lake: Lake, training_set: TrainingSet, *, split: SplitConfig, delay_seconds: float) -> None:

@@ -28,7 +28,13 @@ from pipelines.entrypoints.features import (
 )
 from pipelines.entrypoints.forgetting import check_forgotten, find_user, forget_user
 from pipelines.entrypoints.handover import drainable, last_published, publish, receive
-from pipelines.entrypoints.releasing import assemble_release, build_index, compare_release, promote_release
+from pipelines.entrypoints.releasing import (
+    assemble_release,
+    build_index,
+    compare_release,
+    promote_release,
+    rollback_release,
+)
 from pipelines.entrypoints.reproducing import list_protocols, reproduce
 from pipelines.entrypoints.training import (
     build_ranking_set,
@@ -95,6 +101,7 @@ __all__ = [
     "reproduce",
     "resolve_config",
     "resolve_params",
+    "rollback_release",
     "run_address",
     "runs_folder",
     "seal_events",

@@ -51,6 +51,17 @@ def open_feature_store(config: Config) -> Any:
     return FeatureStore.from_config(config)
 
 
+def open_nearest(config: Config) -> Any:
+    """Return what looks for similar users and items: Spark where features are computed by it, else this process."""
+    if config.features.engine == "spark":
+        from pipelines.stores.spark_neighbours import SparkNeighbours
+
+        return SparkNeighbours(config.features.spark, config.home / "feast" / "spill")
+    from pipelines.models.retrievers.similarity import nearest
+
+    return nearest
+
+
 def open_registry(config: Config) -> Any:
     """Return the model registry."""
     from pipelines.stores.registry import MlflowRegistry

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from pipelines.contracts import Drain, IngestedPartition, RawPartition, ValidatedPartition
+from pipelines.contracts import Drain, FeatureSet, IngestedPartition, RawPartition, ValidatedPartition
 from pipelines.entrypoints.adapters import Json, as_json, open_artifacts, open_forgotten, open_lake, open_served_log
 from pipelines.entrypoints.configuring import parse_as_of, read_config
 
@@ -68,8 +68,12 @@ def take_snapshot(config: str, as_of: str = "") -> Json:
     return as_json(step(c.dataset, lake=open_lake(c), as_of=parse_as_of(as_of), delay_seconds=c.source.delay_seconds))
 
 
-def compact_lake(config: str) -> Json:
-    """Write small files of the lake together, remove what no training set names; returns table -> files removed."""
+def compact_lake(config: str, keep_hours: int) -> Json:
+    """Write small files of the lake together, remove what nothing names; returns table -> files removed."""
     from pipelines.steps.compact_lake import compact_lake as step
+    from pipelines.stores.published import Published
 
-    return dict(step(lake=open_lake(read_config(config))))
+    c = read_config(config)
+    found = Published(c.home).find("features", c.dataset)
+    published = FeatureSet(**found["features"]) if found else None
+    return dict(step(lake=open_lake(c), published=published, keep_hours=keep_hours))

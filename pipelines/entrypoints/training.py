@@ -10,6 +10,7 @@ from pipelines.entrypoints.adapters import (
     open_feature_store,
     open_lake,
     open_model_stores,
+    open_nearest,
     open_registry,
 )
 from pipelines.entrypoints.configuring import parse_moment, read_config
@@ -80,7 +81,7 @@ def train_retrieval(config: str, training_set: Json) -> Json:
     c = read_config(config)
     chosen_ranker(c.ranking)  # a misspelt one is refused here, not when retrieval has been trained
     stores = open_model_stores(c)
-    work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints"}
+    work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints", "nearest": open_nearest(c)}
     return as_json(step(TrainingSet(**training_set), config=c.retrieval, **work, **stores))
 
 

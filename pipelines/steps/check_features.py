@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCheck
-from pipelines.release.manifest import read_manifest
+from pipelines.release.manifest import ReleaseManifest, read_manifest
 from pipelines.stores.base import ModelRegistry
 from pipelines.stores.declared import Types, declared_services
 
@@ -28,16 +28,30 @@ def check_features(*, registry: ModelRegistry) -> FeatureCheck:
     champion = registry.by_alias(RECOMMENDER, CHAMPION)
     if champion is None:
         return FeatureCheck(champion_version=None, problems=())
-    manifest = read_manifest(registry.download(champion))
+    problems = feature_problems(read_manifest(registry.download(champion)), "the champion", registry=registry)
+    return FeatureCheck(champion_version=champion.version, problems=problems)
+
+
+def feature_problems(manifest: ReleaseManifest, release: str, *, registry: ModelRegistry) -> tuple[str, ...]:
+    """Return what of the declared features would break a release, a sentence each.
+
+    Types are compared where the release's models are in the registry; it is served without them, too.
+
+    Args:
+        manifest: the release's.
+        release: what messages call it.
+        registry: has its models.
+    """
     declared = declared_services()
     problems = []
     of_users: Types = {}
     for role, model in (("retrieval", manifest.retrieval), ("ranking", manifest.ranking)):
-        read = _features(registry.download(model))
-        problems += _compare(manifest.feature_services[role], f"the {role} model", read, declared)
+        there = registry.get(model.name, model.version)
+        read = _features(registry.download(there)) if there else {}
+        problems += _compare(manifest.feature_services[role], f"the {role} model of {release}", read, declared)
         of_users |= {name: kind for name, kind in read.items() if name in _user_features(declared)}
-    problems += _compare(manifest.feature_services["user"], "serving", of_users, declared)
-    return FeatureCheck(champion_version=champion.version, problems=tuple(dict.fromkeys(problems)))
+    problems += _compare(manifest.feature_services["user"], f"serving of {release}", of_users, declared)
+    return tuple(dict.fromkeys(problems))
 
 
 def _features(bundle: Path) -> Types:
@@ -60,17 +74,17 @@ def _user_features(declared: dict[str, Types]) -> set[str]:
 def _compare(service: str, reader: str, read: Types, declared: dict[str, Types]) -> list[str]:
     there = declared.get(service)
     if there is None:
-        return [f"service {service} is not declared; {reader} of the champion needs it. Keep it until no release does"]
+        return [f"service {service} is not declared; {reader} needs it. Keep it until no release does"]
     problems = []
     for name, kind in read.items():
         if name not in there:
             problems.append(
-                f"feature {name} is not in service {service}; {reader} of the champion reads it. Put it back, and "
+                f"feature {name} is not in service {service}; {reader} reads it. Put it back, and "
                 "leave it out of a new version of the service"
             )
         elif there[name] != kind:
             problems.append(
-                f"feature {name} of service {service} is {there[name]}; {reader} of the champion was trained with "
+                f"feature {name} of service {service} is {there[name]}; {reader} was trained with "
                 f"{kind}. Declare the new type under a new name, in a new version of the service"
             )
     return problems

@@ -4,6 +4,7 @@ from pipelines.config import PromotionConfig
 from pipelines.contracts import CHAMPION, RECOMMENDER, Comparison, ModelVersion, Release
 from pipelines.errors import PromotionError
 from pipelines.models.significance import is_shown
+from pipelines.release.history import Move, read_history
 from pipelines.stores.base import ModelRegistry
 
 POPULARITY = "popularity"
@@ -15,7 +16,8 @@ def compare_release(release: Release, *, config: PromotionConfig, registry: Mode
     A release must beat popularity by `config.min_lift_over_popularity`, and may lose at most
     `config.max_regression` (relative) against a champion of the same data set. Figures of different data sets
     do not compare, so against a champion of another one popularity alone decides. Where the champion was evaluated
-    on the same users, the reason also says whether the difference could be chance; that decides nothing.
+    on the same users, the reason also says whether the difference could be chance; that decides nothing. A release
+    that people went back from is refused, whatever its figures.
 
     Args:
         release: the candidate.
@@ -36,6 +38,8 @@ def compare_release(release: Release, *, config: PromotionConfig, registry: Mode
     if accepted and champion is not None:
         accepted, verdict = _against_champion(release, champion, config, value, best)
         reason = f"{reason}; {verdict}"
+    if accepted and (back := read_history(registry).taken_back(release.model.version)):
+        accepted, reason = False, f"{reason}; {_taken_back(back)}"
     return Comparison(
         release=release,
         champion_version=champion.version if champion else None,
@@ -84,6 +88,14 @@ def _against_champion(
     verdict = "accepted" if value >= needed else "refused"
     figures = f"champion {champion.version} has {best:.4f} (at least {needed:.4f} needed): {verdict}"
     return value >= needed, figures + _on_the_same_users(release, config.metric)
+
+
+def _taken_back(back: Move) -> str:
+    why = f" ({back.reason})" if back.reason else ""
+    return (
+        f"but {back.by} went back from it to release {back.version} at {back.at:%Y-%m-%d %H:%M} UTC{why}: refused. "
+        f"`tandem rollback --to {back.previous}` makes it champion all the same"
+    )
 
 
 def _on_the_same_users(release: Release, metric: str) -> str:

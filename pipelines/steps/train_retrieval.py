@@ -22,6 +22,7 @@ from pipelines.models.retrievers.base import Retriever, RunOptions
 from pipelines.models.retrievers.bundle import write_retriever
 from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, retriever_settings
 from pipelines.models.retrievers.measuring import validation_metrics
+from pipelines.models.retrievers.similarity import Nearest, nearest
 from pipelines.models.retrievers.training_data import LabelReader
 from pipelines.models.training import Fit
 from pipelines.steps.training_run import RUN_FILE, publish_training
@@ -44,6 +45,7 @@ def train_retrieval(
     artifacts: ArtifactStore,
     seed: int,
     checkpoints: Path | None = None,
+    nearest: Nearest = nearest,
 ) -> ModelVersion:
     """Train the retrieval model and register a version; equal arguments give the version that is there already.
 
@@ -60,6 +62,7 @@ def train_retrieval(
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
             starts anew.
+        nearest: what looks for similar users and items; it decides no result, so it is no part of the key.
 
     Raises:
         TrainingError: there is no label to learn from, or training diverged.
@@ -78,7 +81,9 @@ def train_retrieval(
     dataset = training_set.features.snapshot.dataset
     folder = publish_training(
         f"{dataset}/train_retrieval",
-        lambda folder, kept: _train(folder, training_set, config=config, seed=seed, checkpoints=kept),
+        lambda folder, kept: _train(
+            folder, training_set, config=config, options=RunOptions(seed=seed, checkpoints=kept, nearest=nearest)
+        ),
         key=key,
         artifacts=artifacts,
         checkpoints=checkpoints,
@@ -154,14 +159,11 @@ def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
 
-def _train(
-    folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, seed: int, checkpoints: Path | None
-) -> None:
+def _train(folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, options: RunOptions) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
     model = _chosen(config)
-    options = RunOptions(seed=seed, checkpoints=checkpoints)
     if model is None:
         _train_two_tower(folder, training_set, train, validation, encoders, config=config, options=options)
     else:

@@ -68,6 +68,9 @@ class ModelRegistry(Protocol):
     def fetch(self, model: ModelVersion, folder: Path) -> None:
         """Copy all that is kept of a version into `folder`: its bundle, and the files of its run."""
 
+    def get(self, name: str, version: str) -> ModelVersion | None:
+        """Return a version of `name`; None when there is no such version."""
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias."""
 
@@ -76,6 +79,12 @@ class ModelRegistry(Protocol):
 
     def clear_alias(self, name: str, alias: str) -> None:
         """Remove an alias; nothing happens when it is not set."""
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return the tags of `name` itself, not of its versions; none when there is no such model."""
+
+    def set_tag(self, name: str, tag: str, value: str | None) -> None:
+        """Set a tag of `name` itself; None removes it."""
 
     def log_metrics(self, model: ModelVersion, metrics: Mapping[str, float]) -> None:
         """Add metrics to the version's run and page."""

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -168,17 +168,17 @@ class MlflowRegistry:
             if self._client.list_artifacts(model.run_id):
                 download_artifacts(artifact_uri=where, dst_path=str(folder), tracking_uri=self._uri)
 
+    def get(self, name: str, version: str) -> ModelVersion | None:
+        """Return a version of `name`, None when there is no such version."""
+        with self._explained(f"read version {version} of {name!r}"):
+            found = _unless_absent(lambda: self._client.get_model_version(name, version))
+            return None if found is None else self._to_contract(found)
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version behind an alias, None when there is no such model or alias."""
-        from mlflow.exceptions import MlflowException
-
         with self._explained(f"read alias {alias!r} of {name!r}"):
-            try:
-                return self._to_contract(self._client.get_model_version_by_alias(name, alias))
-            except MlflowException as error:
-                if _is_absent(error):
-                    return None
-                raise
+            found = _unless_absent(lambda: self._client.get_model_version_by_alias(name, alias))
+            return None if found is None else self._to_contract(found)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version and re-read it to be sure; MLflow has no compare-and-set."""
@@ -197,6 +197,20 @@ class MlflowRegistry:
             return
         with self._explained(f"clear alias {alias!r} of {name!r}"):
             self._client.delete_registered_model_alias(name, alias)
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return the tags of a registered model itself, none when there is no such model."""
+        with self._explained(f"read the tags of {name!r}"):
+            found = _unless_absent(lambda: self._client.get_registered_model(name))
+            return {} if found is None else dict(found.tags)
+
+    def set_tag(self, name: str, tag: str, value: str | None) -> None:
+        """Set a tag of a registered model itself; None removes it, and does nothing when it is not there."""
+        with self._explained(f"set tag {tag!r} of {name!r}"):
+            if value is not None:
+                self._client.set_registered_model_tag(name, tag, value)
+            elif tag in self.tags(name):
+                self._client.delete_registered_model_tag(name, tag)
 
     def log_metrics(self, model: ModelVersion, metrics: Mapping[str, float]) -> None:
         """Add metrics to the version's run and page."""
@@ -260,8 +274,16 @@ class MlflowRegistry:
         return explained(doing, self._uri)
 
 
-def _is_absent(error: Any) -> bool:
-    return error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+def _unless_absent(read: Callable[[], Any]) -> Any:
+    """Return what `read` finds, None when MLflow says that it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read()
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
 
 
 def _load_header_plugins() -> None:

@@ -31,6 +31,7 @@ CHAIN = {
     ],
     "build_index": ["receive", "build_index", "assemble_release", "publish_release"],
     "promote_release": ["receive", "compare_release", "promote_release", "publish_champion"],
+    "rollback_release": ["receive", "rollback_release", "publish_champion"],
     "recommender_pipeline": [
         "resolve_config", "read_partition", "validate_partition", "append_partition", "take_snapshot",
         "compute_features", "build_training_set", "train_retrieval", "build_ranking_set",
@@ -174,7 +175,8 @@ def test_every_step_is_a_task_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
     tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
-    beside = {"check_parity", "forget_user", "check_forgotten"}  # `tandem check-parity`, `forget-user`, `find-user`
+    # `tandem check-parity`, `forget-user`, `find-user`, `rollback`
+    beside = {"check_parity", "forget_user", "check_forgotten", "rollback_release"}
     resolved = {name for name in tasks if name.startswith("resolve_")} | {"receive", "record"}
     assert set(STEPS) == tasks - resolved - beside
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -23,9 +24,14 @@ from pipelines.data.lake import Lake
 from pipelines.errors import ConfigError, FeatureStoreError
 from pipelines.features.compute import write_feature_tables
 from pipelines.features.schemas import FEATURE_TABLES
+from pipelines.models.retrievers.base import RunOptions
+from pipelines.models.retrievers.catalogue import retriever_class, retriever_settings
+from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
+from pipelines.models.sequences import Sequences
 from pipelines.sources.movielens import MovieLensSource
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from pipelines.stores.feature_store import SPARK_OFFLINE_STORE
+from pipelines.stores.spark_neighbours import SparkNeighbours
 from pipelines.stores.spark_offline_store import SparkAsOfOfflineStore
 from pipelines.stores.spark_session import open_session, session_conf
 from tests.support.asof import (
@@ -44,7 +50,7 @@ from tests.support.asof import (
     write_rows,
 )
 from tests.support.feature_data import START, Workspace, event, item, random_tables
-from tests.support.spark import SparkWorkspace, small_session
+from tests.support.spark import SMALL, SparkWorkspace, small_session
 
 pytest.importorskip("pyspark")
 
@@ -308,6 +314,55 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(ConfigError, match=r"-r requirements/spark\.txt"):
         open_session(conf)
+
+
+def ratings(num_users: int, num_items: int, share: float) -> Sequences:
+    """Ratings of one to five, of which some are exactly their user's or item's mean."""
+    rng = np.random.default_rng(4)
+    users, items = (rng.random((num_users, num_items)) < share).nonzero()
+    values = rng.integers(1, 6, len(users)).astype(np.float32)
+    return Sequences.of(users, items, num_users=num_users, num_items=num_items, values=values)
+
+
+def clear(near: Any, num_nearest: int) -> np.ndarray:
+    """Similarities of neighbours whose place rounding cannot change; the last of a row may be a tie."""
+    dense = near.toarray()
+    last = -np.sort(-dense, axis=1)[:, num_nearest - 1 : num_nearest]
+    return np.where(dense > last + 1e-5, dense, 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "similarity"),
+    [("items", "cosine"), ("items", "pearson"), ("items", "adjusted_cosine"), ("users", "pearson")],
+)
+def test_neighbours_are_those_that_scipy_finds(tmp_path: Path, model: str, similarity: Similarity) -> None:
+    train = ratings(60, 30, 0.3)
+    values, used = interaction_values(train, similarity, of_users=model == "users"), train.matrix()
+    if model == "items":
+        values, used = values.T.tocsr(), used.T.tocsr()
+    rows, same = unit_rows(values), np.arange(used.shape[0])
+    same[3] = -1  # a stranger is its own double's neighbour
+    limits: dict[str, Any] = {"common": (used, used), "num_nearest": 7, "shrinkage": 2.5, "same": same}
+    found = SparkNeighbours(SMALL, tmp_path)(rows, rows, **limits)
+    expected = nearest(rows, rows, **limits)
+    assert found.dtype == expected.dtype
+    assert np.diff(found.indptr).max() == 7
+    # Positive by rounding alone is no neighbour of anyone.
+    np.testing.assert_array_equal((found > 1e-5).sum(axis=1), (expected > 1e-5).sum(axis=1))
+    np.testing.assert_allclose(clear(found, 7), clear(expected, 7), atol=1e-6)
+    assert (clear(found, 7) > 0).sum() > 3 * len(same)
+    assert list(tmp_path.glob("spark-*")) == []
+
+
+def test_a_model_on_spark_answers_as_one_in_this_process(tmp_path: Path) -> None:
+    train = ratings(40, 25, 0.3)
+    for name in ("item_neighbours", "user_neighbours"):
+        settings = retriever_settings(name, None, {"num_neighbours": 1_000, "similarity": "pearson"})
+        models = [retriever_class(name)(settings) for _ in range(2)]
+        for model, look in zip(models, (nearest, SparkNeighbours(SMALL, tmp_path)), strict=True):
+            model.fit(train, options=RunOptions(seed=1, nearest=look))
+        here, spark = (model.score(train) for model in models)
+        np.testing.assert_allclose(spark, here, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:The spark (offline store|data source API) is:RuntimeWarning")

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from pipelines.cli.steps import STEPS
+from pipelines.platform import secrets
+from pipelines.platform.airflow_client import AirflowClient
+from pipelines.platform.following import follow
 from tests.support.platform import RunningPlatform, ask, component_pids, registered_versions
 
 pytestmark = [pytest.mark.platform, pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -51,7 +54,18 @@ def explain_first(platform: RunningPlatform, user: str) -> str:
 
 def test_status_is_for_programs_too(platform: RunningPlatform, first_run: Any) -> None:
     status = platform.json("status")
-    parts = {"running", "home", "urls", "credentials", "components", "dags", "champion", "serving", "features"}
+    parts = {
+        "running",
+        "home",
+        "urls",
+        "credentials",
+        "components",
+        "dags",
+        "champion",
+        "promotion",
+        "serving",
+        "features",
+    }
     assert set(status) == parts
     assert set(status["urls"]) == {"airflow", "mlflow", "serving", "feast"}
     assert status["dags"]["recommender_pipeline"]["state"] == "success"
@@ -95,11 +109,7 @@ def test_more_events_travel_through_the_scheduled_dags_by_their_assets(
     platform: RunningPlatform, first_run: Any
 ) -> None:
     """A second seed of the synthetic source brings other events into the same lake; five DAGs hand them on."""
-    from pipelines.platform import secrets
-    from pipelines.platform.airflow_client import AirflowClient
-    from pipelines.platform.following import follow
-
-    airflow = AirflowClient(platform.url("airflow"), secrets.USER, secrets.password(platform.home / "airflow"))
+    airflow = client_of(platform)
     conf = {"config": str(platform.config), "dataset": "shop"}
     follow(airflow, "ingest_events", airflow.trigger("ingest_events", conf), lambda *_: None)
     for dag_id in ("materialize_features", "train_models", "build_index", "promote_release"):
@@ -109,6 +119,55 @@ def test_more_events_travel_through_the_scheduled_dags_by_their_assets(
     follow(airflow, "ingest_events", airflow.trigger("ingest_events", conf), lambda *_: None)
     states = {task.name: task.state for task in airflow.tasks("ingest_events", latest(airflow, "ingest_events"))}
     assert states["publish_events"] == "skipped", "the same rows again are no news"
+
+
+def test_a_promotion_is_undone_by_a_command_and_in_airflow(platform: RunningPlatform, first_run: Any) -> None:
+    """The champion is the shop's, promoted by the test before; the first run's was before it."""
+    newest = platform.json("status")["champion"]
+    move = platform.json("rollback", "--reason", "worse lists")
+    assert (move["version"], move["previous"]) == (first_run["champion"]["version"], newest["version"])
+    status = platform.json("status")
+    assert status["serving"]["dataset"] == "synthetic"
+    assert status["promotion"]["last"] == move
+    airflow = client_of(platform)
+    run = airflow.trigger("rollback_release", {"to": newest["version"], "reason": "they were not"})
+    follow(airflow, "rollback_release", run, lambda *_: None)
+    status = platform.json("status")
+    assert status["serving"]["version"] == newest["version"]
+    last = status["promotion"]["last"]
+    assert (last["previous"], last["reason"], last["by"]) == (move["version"], "they were not", "admin")
+    assert last["run"] == f"rollback_release {run}"
+    refused = platform.tandem("rollback", "--to", "99")
+    assert refused.returncode == 2
+    assert "release 99 is not in the registry" in refused.stderr
+
+
+def test_a_user_is_forgotten_through_the_scheduler(platform: RunningPlatform, first_run: Any) -> None:
+    """Of the shop, whose features nobody computes again afterwards: that is what its asset would start."""
+    from pipelines.data.lake import Lake
+
+    lake = Lake(str(platform.home / "lake" / "shop"))
+    events = lake.read("events", version=lake.versions()["events"], columns=["user_id"])["user_id"]
+    user, airflow = events[0].as_py(), client_of(platform)
+    airflow._ask("PATCH", "dags/materialize_features", {"is_paused": True})
+    run = airflow.trigger("forget_user", {"dataset": "shop", "user_id": user})
+    follow(airflow, "forget_user", run, lambda *_: None)
+    report = airflow.result("forget_user", run, "forget_user")
+    assert report is not None
+    page = Path(report["uri"]) / "report.html"
+    assert user not in page.read_text()
+    num_events = sum(events.to_numpy(zero_copy_only=False) == user)
+    assert {"place": "lake/events", "unit": "rows", "num": num_events} in report["removed"]
+    search = platform.json("find-user", user, "--dataset", "shop")
+    assert (search["suppressed"], search["found"]) == (True, [])
+    events = lake.read("events", version=lake.versions()["events"], columns=["user_id"])["user_id"]
+    assert user not in events.to_pylist()
+    (events_run,) = (task for task in airflow.tasks("forget_user", run) if task.name == "publish_events")
+    assert events_run.state == "success", "what is made of the lake has to be made again"
+
+
+def client_of(platform: RunningPlatform) -> AirflowClient:
+    return AirflowClient(platform.url("airflow"), secrets.USER, secrets.password(platform.home / "airflow"))
 
 
 def wait_for_run(airflow: Any, dag_id: str) -> str:

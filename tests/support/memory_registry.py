@@ -18,6 +18,7 @@ class MemoryRegistry:
         self.versions: dict[tuple[str, str], ModelVersion] = {}
         self.keys: dict[tuple[str, str], ModelVersion] = {}
         self.aliases: dict[tuple[str, str], str] = {}
+        self.model_tags: dict[str, dict[str, str]] = {}
         self.records: dict[tuple[str, str], RunRecord] = {}
         self.logged: dict[tuple[str, str], dict[str, float]] = {}
         self.files: dict[tuple[str, str], dict[str, Path]] = {}
@@ -69,6 +70,10 @@ class MemoryRegistry:
         self._check()
         shutil.copytree(self.root / model.name / model.version, folder, dirs_exist_ok=True)
 
+    def get(self, name: str, version: str) -> ModelVersion | None:
+        self._check()
+        return self.versions.get((name, version))
+
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         self._check()
         version = self.aliases.get((name, alias))
@@ -83,6 +88,17 @@ class MemoryRegistry:
         self._check()
         self.aliases.pop((name, alias), None)
         self.moves.append(None)
+
+    def tags(self, name: str) -> dict[str, str]:
+        self._check()
+        return dict(self.model_tags.get(name, {}))
+
+    def set_tag(self, name: str, tag: str, value: str | None) -> None:
+        self._check()
+        tags = self.model_tags.setdefault(name, {})
+        tags.pop(tag, None)
+        if value is not None:
+            tags[tag] = value
 
     def log_metrics(self, model: ModelVersion, metrics: Mapping[str, float]) -> None:
         self._check()

@@ -12,6 +12,7 @@ from pipelines.config import Section
 from pipelines.errors import TrainingError
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
+from pipelines.models.retrievers.similarity import Nearest, nearest
 from pipelines.models.sequences import Codes, Sequences
 from pipelines.models.training import Fit
 
@@ -50,6 +51,7 @@ class RunOptions:
         precision: of the layers; logits and softmax are always float32.
         checkpoints: folder for what an interrupted run is resumed from; None keeps nothing.
         progress: whether to draw a progress bar.
+        nearest: what looks for similar users and items; equal neighbours whatever it is.
     """
 
     seed: int
@@ -57,6 +59,7 @@ class RunOptions:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoints: Path | None = None
     progress: bool = False
+    nearest: Nearest = nearest
 
 
 @dataclass(frozen=True)

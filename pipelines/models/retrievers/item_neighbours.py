@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from pipelines.models.retrievers.base import ModelCard
+from pipelines.models.retrievers.base import Fitted, ModelCard, RunOptions, Validation
 from pipelines.models.retrievers.item_to_item import HistorySettings, ItemToItem
-from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
+from pipelines.models.retrievers.similarity import Nearest, Similarity, interaction_values, nearest, unit_rows
 from pipelines.models.sequences import Sequences
 
 
@@ -33,10 +33,19 @@ class ItemNeighbours(ItemToItem):
     )
     Settings = ItemNeighbourSettings
 
+    def __init__(self, settings: ItemNeighbourSettings | None = None) -> None:
+        super().__init__(settings)
+        self._nearest: Nearest = nearest
+
+    def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
+        """Find the neighbours of each item, by whatever the run looks for them with."""
+        self._nearest = options.nearest
+        return super().fit(train, options=options, validation=validation)
+
     def item_weights(self, train: Sequences) -> Any:
         """Return similarities from item of the history to candidate, CSR."""
         settings = self.settings
         items = unit_rows(interaction_values(train, settings.similarity, of_users=False).T.tocsr())
         used = train.matrix().T.tocsr()
         limits: dict[str, Any] = {"num_nearest": settings.num_neighbours, "shrinkage": settings.shrinkage}
-        return nearest(items, items, common=(used, used), same=np.arange(train.num_items), **limits).T.tocsr()
+        return self._nearest(items, items, common=(used, used), same=np.arange(train.num_items), **limits).T.tocsr()

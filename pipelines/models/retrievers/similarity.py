@@ -1,6 +1,6 @@
 """Similarities between the rows of sparse matrices, the most similar kept, some hundred rows at a time."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,22 @@ from pipelines.models.sequences import Sequences
 
 Similarity = Literal["cosine", "pearson", "adjusted_cosine"]
 ROWS_AT_ONCE = 512
+
+
+class Nearest(Protocol):
+    """Finds the most similar others of each row: `nearest`, or the same on Spark."""
+
+    def __call__(
+        self,
+        rows: Any,
+        others: Any,
+        *,
+        common: tuple[Any, Any],
+        num_nearest: int,
+        shrinkage: float,
+        same: NDArray[Any],
+    ) -> Any:
+        """See `nearest`."""
 
 
 def interaction_values(train: Sequences, similarity: Similarity, *, of_users: bool) -> Any:

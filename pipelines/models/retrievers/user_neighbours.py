@@ -22,7 +22,7 @@ from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.retrievers.renumbering import FLOAT
-from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
+from pipelines.models.retrievers.similarity import Nearest, Similarity, interaction_values, nearest, unit_rows
 from pipelines.models.sequences import Sequences
 
 MAX_GRAPH_BYTES = 1_800_000_000  # an ONNX file is a protocol buffer, which ends at 2 GiB
@@ -60,10 +60,12 @@ class UserNeighbours(Retriever):
         self.histories: Any = None
         self.compared: Any = None
         self.popularity = np.zeros(0, dtype=np.float32)
+        self._nearest: Nearest = nearest
 
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
         """Keep the histories; neighbours are found when asked."""
         require_interactions(train)
+        self._nearest = options.nearest
         counts = np.bincount(train.items, minlength=train.num_items)
         self.popularity = (counts / counts.sum()).astype(np.float32)
         self.histories = train.matrix()
@@ -73,7 +75,7 @@ class UserNeighbours(Retriever):
     def score(self, queries: Sequences) -> Floats:
         """Return the neighbours' items, `[num_queries, num_items]`."""
         similarity: Similarity = "cosine" if queries.values is None else self.settings.similarity
-        near = nearest(
+        near = self._nearest(
             unit_rows(interaction_values(queries, similarity, of_users=True)),
             self.compared,
             common=(queries.matrix(), self.histories),

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines.catalogue.distributions import Distribution, distributions
+from pipelines.catalogue.distributions import Distribution, distributions, request_distributions
 from pipelines.contracts import FeatureSet
 from pipelines.features.schemas import FEATURE_TABLES
 from tests.support.feature_data import AS_OF, SHORT, START, Workspace
+from tests.support.tiny_release import items_table, write_training_set
 
 NUM_USERS = 200
 COUNTS = np.random.default_rng(3).integers(0, 50, NUM_USERS)
@@ -135,3 +137,33 @@ def test_a_skewed_count_is_drawn_on_a_logarithmic_scale(tmp_path: Path) -> None:
     popularity = found["item_popularity"]["item_num_events"]
     assert popularity.logarithmic
     assert max(popularity.bars) <= 2, "powers of two are spread evenly"
+
+
+def test_features_of_a_request_are_those_of_a_training_sets_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, rows = np.arange(3_000) % 24, {}
+    days = [None if number % 10 == 0 else float(number) for number in range(3_000)]
+    for part, split in enumerate(("train", "validation", "test")):
+        chosen = slice(1_000 * part, 1_000 * (part + 1))
+        ids = [f"e{number}" for number in range(3_000)][chosen]
+        columns = {
+            "event_id": ids,
+            "hour": hours[chosen],
+            "days_since_last_event": pa.array(days[chosen], pa.float32()),
+        }
+        rows[split] = pa.table(columns)
+        pq.write_table(rows[split], tmp_path / f"{split}.parquet")
+    labels = write_training_set(tmp_path / "reference", items_table(3)).model_copy(
+        update={"uri": str(tmp_path), "num_rows": dict.fromkeys(rows, 1_000)}
+    )
+    wanted = ("hour", "days_since_last_event", "taste_match")
+    whole = request_distributions(labels, wanted, config=SHORT, scratch=tmp_path)
+    assert list(whole) == ["hour", "days_since_last_event"], "a set of before a feature has none of it"
+    assert (whole["hour"].num_rows, whole["hour"].numbers["max"], whole["hour"].numbers["mean"]) == (3_000, 23.0, 11.5)
+    assert whole["hour"].of == f"labels of training set {'f' * 12}"
+    assert whole["days_since_last_event"].num_nulls == 300
+    monkeypatch.setattr("pipelines.catalogue.distributions.SAMPLE_ROWS", 300)
+    some = request_distributions(labels, wanted, config=SHORT, scratch=tmp_path)
+    assert 200 < some["hour"].num_rows < 400
+    assert some == request_distributions(labels, wanted, config=SHORT, scratch=tmp_path)

@@ -2,6 +2,7 @@ from pathlib import Path
 from threading import Barrier, Thread
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -115,11 +116,23 @@ def test_versions_are_kept_for_good(tmp_path: Path) -> None:
 def test_vacuum_keeps_what_it_is_told_to(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     versions = [lake.overwrite("x", ROWS.slice(0, n)) for n in (1, 2, 1)]
-    assert len(lake.vacuum("x", keep=[versions[0]])) == 1
+    assert lake.vacuum("x", keep=[], keep_hours=1) == [], "whoever reads a version replaced just now goes on"
+    assert len(lake.vacuum("x", keep=[versions[0]], keep_hours=0)) == 1
     lake.require_files("x", versions[0])
     lake.require_files("x", versions[2])
     with pytest.raises(LakeError, match=f"version {versions[1]} .* 1 of 1 files were vacuumed"):
         lake.require_files("x", versions[1])
+
+
+def test_vacuum_leaves_what_a_writer_has_not_committed_yet(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.append_once("events", ROWS, app_id="p")
+    lake.append_once("events", ROWS, app_id="q")
+    lake.compact("events")
+    uncommitted = tmp_path / "events" / "part-00000-of-a-writer.parquet"
+    pq.write_table(ROWS, uncommitted)
+    assert len(lake.vacuum("events", keep=[], keep_hours=0)) == 2
+    assert uncommitted.exists()
 
 
 def test_compaction_changes_files_and_no_row(tmp_path: Path) -> None:

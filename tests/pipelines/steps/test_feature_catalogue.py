@@ -2,23 +2,29 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.catalogue.definitions import definitions
-from pipelines.config import REPOSITORY
-from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCatalogue, FeatureSet, ModelVersion
+from pipelines.config import REPOSITORY, SplitConfig
+from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCatalogue, FeatureSet, ModelVersion, TrainingSet
+from pipelines.data.ledger import record_training_set
 from pipelines.errors import LakeError, RegistryError
+from pipelines.features.labels import SPLITS
 from pipelines.release.manifest import IndexPart, ReleaseManifest, write_manifest
 from pipelines.steps.feature_catalogue import feature_catalogue
 from pipelines.stores.base import RunRecord
 from tests.support.feature_data import DATASET, Workspace, item, random_tables
 from tests.support.memory_registry import MemoryRegistry
+from tests.support.tiny_release import items_table, write_training_set
 
 Entries = dict[str, dict[str, Any]]
 
@@ -215,3 +221,37 @@ def test_what_it_needs_is_named_when_it_is_gone(
     registry.down = True
     with pytest.raises(RegistryError):
         written(workspace, features, registry)
+
+
+def labels(workspace: Workspace, features: FeatureSet, folder: Path, hour: int) -> TrainingSet:
+    """Enter a training set of which every label asks at one hour."""
+    folder.mkdir()
+    rows = {"event_id": ["a", "b"], "hour": [hour] * 2, "weekday": [0, 1], "taste_match": [0.5, 0.0]}
+    training_set = write_training_set(folder, items_table(3)).model_copy(
+        update={"features": features, "fingerprint": f"{hour:064}", "num_rows": dict.fromkeys(SPLITS, 2)}
+    )
+    for split in SPLITS:
+        pq.write_table(
+            pa.table({**rows, "days_since_last_event": pa.nulls(2, pa.float32())}), folder / f"{split}.parquet"
+        )
+    record_training_set(workspace.lake, training_set, split=SplitConfig(), delay_seconds=0.0)
+    return training_set
+
+
+def test_features_of_a_request_are_described_by_the_newest_labels_that_are_there(
+    workspace: Workspace, features: FeatureSet, registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    """The last of this file: training sets stay in the ledger."""
+    assert entries(written(workspace, features, registry))["hour"]["distribution"] is None
+    labels(workspace, features, tmp_path / "older", hour=7)
+    newest = labels(workspace, features, tmp_path / "newer", hour=8)
+    catalogue = written(workspace, features, registry)
+    found = {name: entry["distribution"] for name, entry in entries(catalogue).items()}
+    for name, num_nulls in (("hour", 0), ("weekday", 0), ("taste_match", 0), ("days_since_last_event", 6)):
+        assert (found[name]["num_rows"], found[name]["num_nulls"]) == (6, num_nulls)
+        assert found[name]["of"] == f"labels of training set {newest.fingerprint[:12]}"
+    assert found["hour"]["numbers"]["median"] == 8
+    assert found["user_num_events"]["of"] == "entities"
+    assert found["hour"]["of"] in Path(catalogue.page).read_text()
+    shutil.rmtree(newest.uri)
+    assert entries(written(workspace, features, registry))["hour"]["distribution"]["numbers"]["median"] == 7

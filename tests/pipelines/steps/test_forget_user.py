@@ -29,6 +29,7 @@ from pipelines.stores.forgotten import ForgottenUsers
 from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, FORGOTTEN_LOG, open_served
 from tests.support.feature_data import AS_OF, DATASET, START, Workspace, event, item, user
 from tests.support.memory_registry import MemoryRegistry
+from tests.support.servers import no_s3, s3_server
 
 GONE, OTHER = "zoe-victim-7", "max-other-8"
 NOW = datetime(2025, 5, 1, tzinfo=UTC)
@@ -305,6 +306,30 @@ def test_a_registry_that_is_away_costs_nothing_that_was_done(home: Home) -> None
     assert TableRows(home.work.lake, EVENTS, Needle(GONE)).count() == 0
     home.registry.down = False
     assert {place.place: place.num for place in home.forget().removed}["lake table events"] == 3
+
+
+def test_a_lake_in_an_object_store_is_cleaned_to_the_last_byte(tmp_path: Path) -> None:
+    if reason := no_s3():
+        pytest.skip(f"the object store is not tested: {reason}")
+    (tmp_path / "s3").mkdir()
+    with s3_server(tmp_path / "s3") as options:
+        home, lake = Home(tmp_path / "home"), Lake(f"s3://lake/{DATASET}", options)
+        home.stores = replace(home.stores, lake=lake)
+        for number, name in enumerate((GONE, OTHER, GONE)):
+            row = pa.Table.from_pylist([event(number, name, "i1", START)], LAKE_SCHEMAS[EVENTS])
+            lake.append_once(EVENTS, row, app_id=str(number))
+        assert home.find()["lake table events"] == 2
+        removed = {place.place: place.num for place in home.forget().removed}
+        assert removed["lake table events"] == 2
+        assert home.find() == {}
+        filesystem = lake.filesystem()
+        for path in lake.list_files():
+            with filesystem.open_input_file(path) as file:
+                text = str(pq.read_table(file).to_pylist()) if path.endswith(".parquet") else file.read().decode()
+            assert GONE not in text, path
+        version = lake.version(EVENTS)
+        assert version is not None
+        assert lake.read(EVENTS, version=version)["user_id"].to_pylist() == [OTHER]
 
 
 def test_features_go_offline_and_online(home: Home) -> None:

@@ -58,7 +58,10 @@ def test_every_byte_is_as_it_was_after_all_that_can_happen(tmp_path: Path, built
     later = built.workspace.compute(built.workspace.snapshot(AS_OF + timedelta(days=9)))
     wider = lake.read("features/user_activity", version=later.versions["user_activity"])
     lake.overwrite("features/user_activity", wider.append_column("mood", pa.array([1.0] * wider.num_rows)))
-    assert compact_lake(lake=lake)["features/user_activity"] >= 1
+    assert set(compact_lake(lake=lake, published=None, keep_hours=24).values()) == {0}
+    assert compact_lake(lake=lake, published=later, keep_hours=0)["features/user_activity"] == 0
+    lake.require_files("features/user_activity", later.versions["user_activity"])
+    assert compact_lake(lake=lake, published=None, keep_hours=0)["features/user_activity"] >= 1
     shutil.rmtree(built.workspace.home / "runs")
     again = rebuilt(built, tmp_path / "again")
     assert again == built.training_set.model_copy(update={"uri": str(tmp_path / "again")})

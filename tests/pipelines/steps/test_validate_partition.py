@@ -164,6 +164,8 @@ def test_the_report_names_the_rules_and_what_was_observed(bench: Bench) -> None:
     (events,) = (docs / "validations/events").rglob("*.html")
     (partition,) = (docs / "validations/partition").rglob("*.html")
     assert "unknown_item: " in events.read_text()
+    assert (docs / "static/images/favicon.ico").is_file(), "what its pages name stays"
+    assert sum(file.stat().st_size for file in docs.rglob("*")) < 500_000, "4 MB of it belong to no page"
     assert "too_many_quarantined_events: few rows of events break a rule; observed 0.0243902" in partition.read_text()
 
 
