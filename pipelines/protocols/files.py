@@ -57,8 +57,14 @@ class Events:
     def sequences(self) -> Sequences:
         """Return one row a user, oldest first; interactions of one second keep their order."""
         ordered = self.in_time_order()
-        size = {"num_users": self.num_users, "num_items": self.num_items}
-        return Sequences.of(ordered.users, ordered.items, times=ordered.times, values=ordered.values, **size)
+        return Sequences.of(
+            ordered.users,
+            ordered.items,
+            num_users=self.num_users,
+            num_items=self.num_items,
+            times=ordered.times,
+            values=ordered.values,
+        )
 
 
 def read_ml_100k(data: Path) -> Events:

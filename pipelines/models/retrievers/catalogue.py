@@ -29,6 +29,8 @@ MODELS: dict[str, str] = {
     "svd": "svd:Svd",
     "als": "als:Als",
     "bpr": "bpr:Bpr",
+    "biased_factors": "rated:RatedFactors",
+    "camf": "rated:RatedCamf",
     "item2vec": "item2vec:Item2Vec",
     "profile": "profile:Profile",
     "youtube": "youtube:YouTube",
