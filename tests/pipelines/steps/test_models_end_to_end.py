@@ -96,7 +96,7 @@ def evaluated(trained: tuple[str, ModelVersion], platform: Platform, tmp_path_fa
 def evaluate(platform: Platform, name: str, retrieval: ModelVersion, folder: Path) -> Evaluation:
     """Evaluate the model beside a ranker that keeps its order: training one of Keras adds nothing here."""
     query = QueryEncoder.load(platform.registry.download(retrieval) / "query_inputs")
-    bundle = write_ranking(folder / "ranking", platform.rows, query)
+    bundle = write_ranking(folder / "ranking", platform.rows, query, largest_score=5.0)  # ratings are scores, too
     ranking = platform.registry.register("ranking", bundle, key=name, dataset="tiny", record=RunRecord("run"))
     return evaluate_models(
         platform.labels,
