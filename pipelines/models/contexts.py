@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import TrainingError
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -66,6 +68,12 @@ class Contexts:
         first = np.cumsum((0, *self.sizes))[:-1]
         return np.where(self.codes >= 0, self.codes + first, -1)
 
+    @cached_property
+    def same_context(self) -> Floats:
+        """1 where two conditions are of one context, `[num_conditions, num_conditions]`."""
+        context = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return np.asarray(context[:, None] == context, dtype=np.float64)
+
     def indicators(self) -> Any:
         """Return 1 where a row is under a condition, as a scipy CSR matrix `[num_rows, num_conditions]`."""
         import scipy.sparse as sp
@@ -83,6 +91,31 @@ class Contexts:
         """
         padded = np.pad(table, ((0, 0), (0, 1)))  # -1, which is not known, finds the zero behind the last
         return np.asarray(padded[rows[:, None], self.conditions].sum(axis=1))
+
+    def totals(self, groups: Ints, num_groups: int, values: Floats) -> Floats:
+        """Return the sum of values by group and condition, `[num_groups, num_conditions]`.
+
+        Args:
+            groups: of each row, from 0, `[num_rows]`.
+            num_groups: there are codes for.
+            values: summed, `[num_rows]`.
+        """
+        size = self.num_conditions
+        total = np.zeros(num_groups * size)
+        for column in self.conditions.T:
+            known = column >= 0
+            total += np.bincount(groups[known] * size + column[known], values[known], len(total))
+        return total.reshape(num_groups, size)
+
+
+def require_contexts(contexts: Contexts | None, of: str) -> Contexts:
+    """Return contexts; raises TrainingError when none is known `of` what is learned from."""
+    if contexts is None or (contexts.codes < 0).all():
+        raise TrainingError(
+            f"none of {of} has a known context; expected times or devices. Train a model that needs none: "
+            "`tandem models` says what each needs"
+        )
+    return contexts
 
 
 def _grouped(values: NDArray[Any], groups: Ints) -> Ints:

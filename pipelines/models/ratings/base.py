@@ -113,13 +113,3 @@ def require_ratings(train: Ratings) -> None:
     """Raise TrainingError when there is nothing to learn from."""
     if not len(train):
         raise TrainingError("the training part holds 0 ratings; expected at least 1")
-
-
-def require_contexts(train: Ratings) -> Contexts:
-    """Return the conditions of ratings; raises TrainingError when none of them is known."""
-    if train.contexts is None or (train.contexts.codes < 0).all():
-        raise TrainingError(
-            f"none of {len(train)} ratings has a known context; expected times or devices. Train a model that needs "
-            "none, such as biased_factors"
-        )
-    return train.contexts

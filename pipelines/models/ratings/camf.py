@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.models.contexts import Contexts
-from pipelines.models.ratings.base import Floats, Ints, Ratings, require_contexts
+from pipelines.models.contexts import Contexts, require_contexts
+from pipelines.models.ratings.base import Floats, Ints, Ratings
 from pipelines.models.ratings.biased_factors import BiasedFactors, BiasedFactorSettings
 from pipelines.models.ratings.factors import Factors
 from pipelines.models.retrievers.base import ModelCard
@@ -18,7 +18,7 @@ class CamfSettings(BiasedFactorSettings):
     deviations: Literal["global", "item", "user"] = Field(
         "item", description="a condition moves all ratings alike (CAMF-C), those of each item (CI), or each user's (CU)"
     )
-    deviation_l2: float = Field(20.0, gt=0, description="penalty of deviations: as so many more ratings without one")
+    deviation_l2: float = Field(50.0, gt=0, description="penalty of deviations: as so many more ratings without one")
 
 
 class Camf(BiasedFactors):
@@ -44,7 +44,7 @@ class Camf(BiasedFactors):
 
     def learn(self, train: Ratings, *, seed: int) -> Factors:
         """Solve users, items and deviations in turn."""
-        contexts = require_contexts(train)
+        contexts = require_contexts(train.contexts, f"{len(train)} ratings")
         groups, num_groups = self._groups(train.users, train.items), self._num_groups(train)
         left = _squares(contexts, groups, num_groups) + self.settings.deviation_l2 * np.eye(contexts.num_conditions)
         centered = train.values - self.mean
@@ -53,7 +53,7 @@ class Camf(BiasedFactors):
         for _ in range(self.settings.num_sweeps):
             users, items = self.swept(train.matrix(centered - contexts.sums(self.deviations, groups)), items)
             rest = centered - _products(users[train.users], items[train.items])
-            right = _totals(contexts, groups, num_groups, rest)
+            right = contexts.totals(groups, num_groups, rest)
             self.deviations = np.linalg.solve(left, right[..., None])[..., 0]
         return Factors(users[None], items[None])
 
@@ -82,16 +82,6 @@ def _products(users: Floats, items: Floats) -> Floats:
     return np.asarray(users[:, 0] + items[:, 0] + np.einsum("pf,pf->p", users[:, 1:], items[:, 1:]))
 
 
-def _totals(contexts: Contexts, groups: Ints, num_groups: int, values: Floats) -> Floats:
-    """Return the sum of values by group and condition, `[num_groups, num_conditions]`."""
-    size = contexts.num_conditions
-    total = np.zeros(num_groups * size)
-    for column in contexts.conditions.T:
-        known = column >= 0
-        total += np.bincount(groups[known] * size + column[known], values[known], len(total))
-    return total.reshape(num_groups, size)
-
-
 def _squares(contexts: Contexts, groups: Ints, num_groups: int) -> Floats:
     """Return how often two conditions met by group, `[num_groups, num_conditions, num_conditions]`."""
     size = contexts.num_conditions
@@ -99,5 +89,5 @@ def _squares(contexts: Contexts, groups: Ints, num_groups: int) -> Floats:
     for column in contexts.conditions.T:
         known = column >= 0
         rows = groups[known] * size + column[known]
-        total += _totals(contexts.take(known), rows, len(total), np.ones(len(rows)))
+        total += contexts.take(known).totals(rows, len(total), np.ones(len(rows)))
     return total.reshape(num_groups, size, size)

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.config import Section
-from pipelines.models.contexts import Contexts
-from pipelines.models.ratings.base import Floats, Ints, RatingPredictor, Ratings, require_contexts, require_ratings
+from pipelines.models.contexts import Contexts, require_contexts
+from pipelines.models.ratings.base import Floats, Ints, RatingPredictor, Ratings, require_ratings
 from pipelines.models.ratings.catalogue import rating_model
 from pipelines.models.retrievers.base import ModelCard
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
@@ -53,7 +53,7 @@ class Splitting(RatingPredictor):
     def fit(self, train: Ratings, *, seed: int) -> None:
         """Decide what to split, and train the model."""
         require_ratings(train)
-        contexts, what = require_contexts(train), self.settings.split
+        contexts, what = require_contexts(train.contexts, f"{len(train)} ratings"), self.settings.split
         self.items = self._split(train, contexts, train.items, train.num_items, what != "users")
         self.users = self._split(train, contexts, train.users, train.num_users, what != "items")
         self.model.fit(self._divided(train), seed=seed)
@@ -133,19 +133,10 @@ def welch(contexts: Contexts, codes: Ints, num_codes: int, values: Floats, *, nu
     Returns:
         `[num_codes, num_conditions]`.
     """
-    size = contexts.num_conditions
-    t = np.zeros((num_codes, size))
-    for number, column in enumerate(contexts.conditions.T):
-        known = column >= 0
-        cells = codes[known] * size + column[known]
-        powers = (np.ones(int(known.sum())), values[known], values[known] ** 2)
-        totals: list[Floats] = [np.bincount(cells, power, num_codes * size).astype(np.float64) for power in powers]
-        sums = [total.reshape(num_codes, size) for total in totals]
-        rest = [total.sum(axis=1, keepdims=True) - total for total in sums]
-        first = sum(contexts.sizes[:number])
-        own = slice(first, first + contexts.sizes[number])
-        t[:, own] = _t(sums, rest, num_ratings)[:, own]
-    return t
+    powers = (np.ones(len(values)), values, values**2)
+    under = [contexts.totals(codes, num_codes, power) for power in powers]
+    rest = [total @ contexts.same_context - total for total in under]
+    return _t(under, rest, num_ratings)
 
 
 def _t(under: list[Floats], rest: list[Floats], num_ratings: int) -> Floats:

@@ -31,6 +31,7 @@ MODELS: dict[str, str] = {
     "bpr": "bpr:Bpr",
     "biased_factors": "rated:RatedFactors",
     "camf": "rated:RatedCamf",
+    "context_lift": "context_lift:ContextLift",
     "item2vec": "item2vec:Item2Vec",
     "profile": "profile:Profile",
     "youtube": "youtube:YouTube",

@@ -106,6 +106,14 @@ def test_deviations_are_the_ridge_regression_of_what_is_left():
         np.testing.assert_allclose(model.deviations[item], expected, atol=1e-9)
 
 
+def test_the_clock_is_read_in_utc():
+    monday = 1_735_516_800  # 2024-12-30T00:00:00Z
+    hours = np.array([0, 6, 17, 18 + 4 * 24, 5 * 24, 6 * 24 + 23])
+    found = Contexts.at(monday + 3_600 * hours)
+    assert found.codes.tolist() == [[0, 0, -1], [1, 0, -1], [2, 0, -1], [3, 0, -1], [0, 1, -1], [3, 1, -1]]
+    assert found.conditions[-1].tolist() == [3, 5, -1]
+
+
 def test_t_is_that_of_welch():
     ratings = planted()[0]
     t = welch(ratings.contexts, ratings.items, ratings.num_items, ratings.values, num_ratings=3)

@@ -74,7 +74,15 @@ def test_all_kinds_of_deviations_are_served_as_they_score(deviations, tmp_path):
     case = TestRatedCamf()
     case.settings = case.settings | {"deviations": deviations}
     queries, _ = case.train().take(np.arange(6)).without_last()
-    case.test_what_serving_loads_scores_as_the_model_does(case.fitted_on(case.train(), 1), queries, tmp_path)
+    queries.users[4] = -1
+    model = case.fitted_on(case.train(), 1)
+    case.test_what_serving_loads_scores_as_the_model_does(model, queries, tmp_path)
+    # Conditions move all items alike, by as much as those of the user's own ratings, or of the mean user.
+    moved = model.score(queries) - model.score(replace(queries, asked_in=None))
+    own = model.user_deviations[queries.users + 1] * queries.asked_in.indicators().toarray()
+    np.testing.assert_allclose(moved, np.broadcast_to(own.sum(axis=1, keepdims=True), moved.shape), atol=1e-5)
+    np.testing.assert_allclose(model.user_deviations[0], model.user_deviations[1:].mean(axis=0), atol=1e-6)
+    assert np.abs(moved).max() > 0.01
 
 
 def fitted(kind: type[Retriever], settings: object, train: Sequences) -> Retriever:
