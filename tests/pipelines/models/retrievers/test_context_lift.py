@@ -39,8 +39,8 @@ class TestContextFilter(TestContextLift):
 
 
 def lifts(codes: list[int], items: list[int], **settings: object) -> np.ndarray:
-    """Return the lifts of items used on one of two devices, -1 where the device is not known."""
-    contexts = Contexts(np.array([[-1, -1, code] for code in codes]), SIZES)
+    """Return the lifts by device of items used at night on one of two devices, -1 where the device is not known."""
+    contexts = Contexts(np.array([[0, -1, code] for code in codes]), SIZES)
     users = np.zeros(len(codes), dtype=np.int64)
     train = Sequences.of(users, np.array(items), num_users=1, num_items=3, contexts=contexts)
     model = ContextLift(ContextLiftSettings(**settings))
