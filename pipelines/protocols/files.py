@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import SourceError
+from pipelines.models.contexts import Contexts
 from pipelines.models.sequences import Sequences
 
 Ints = NDArray[np.int64]
@@ -64,6 +65,7 @@ class Events:
             num_items=self.num_items,
             times=ordered.times,
             values=ordered.values,
+            contexts=None if ordered.times is None else Contexts.at(ordered.times),
         )
 
 
