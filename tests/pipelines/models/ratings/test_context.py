@@ -13,9 +13,9 @@ from pipelines.models.ratings.biased_factors import BiasedFactors, BiasedFactorS
 from pipelines.models.ratings.camf import Camf, CamfSettings
 from pipelines.models.ratings.splitting import Splitting, SplittingSettings, welch
 from tests.contracts.rating_predictor import RatingPredictorContract, error, planted
+from tests.support.planted_context import SIZES, moved
 
 FACTORS = {"num_factors": 3, "bias_l2": 0.5, "factor_l2": 0.5}
-SIZES = (4, 2)
 
 
 class TestCamf(RatingPredictorContract):
@@ -26,24 +26,6 @@ class TestCamf(RatingPredictorContract):
 class TestSplitting(RatingPredictorContract):
     name = "splitting"
     settings = {"settings": FACTORS, "split": "both"}
-
-
-def moved(by: str, *, effect: float = 1.0, num_ratings: int = 12_000) -> tuple[Ratings, Ratings]:
-    """Return ratings to learn from, and others, that the second context moves by `effect` up or down.
-
-    Args:
-        by: `global` moves all alike, `item` and `user` each of them up or down.
-        effect: 0 is none.
-        num_ratings: of both.
-    """
-    rng, num_users, num_items = np.random.default_rng(0), 100, 40
-    users, items = rng.integers(0, num_users, num_ratings), rng.integers(0, num_items, num_ratings)
-    codes = np.stack([rng.integers(0, size, num_ratings) for size in SIZES], axis=1)
-    signs = {"global": np.ones(num_ratings), "item": np.where(items % 2, 1, -1), "user": np.where(users % 2, 1, -1)}
-    level = 3 + rng.normal(0, 0.3, num_users)[users] + rng.normal(0, 0.3, num_items)[items]
-    values = level + effect * signs[by] * (2 * codes[:, 1] - 1) + rng.normal(0, 0.3, num_ratings)
-    ratings = Ratings(users, items, values, num_users, num_items, contexts=Contexts(codes, SIZES))
-    return ratings.take(np.arange(0, num_ratings, 2)), ratings.take(np.arange(1, num_ratings, 2))
 
 
 def blind_error(train: Ratings, other: Ratings) -> float:

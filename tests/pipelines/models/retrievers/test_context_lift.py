@@ -12,7 +12,10 @@ from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.retrievers.blend import Blend, BlendSettings
 from pipelines.models.retrievers.context_lift import ContextLift, ContextLiftSettings
 from pipelines.models.sequences import Sequences
+from pipelines.protocols.measuring import as_validation, measure_ranking
+from pipelines.protocols.splits import global_time
 from tests.contracts.retriever import NUM_DEVICES, NUM_GROUPS, RetrieverContract, served_scores, serving_layout, walks
+from tests.support.planted_context import chosen
 
 SIZES = (4, 2, NUM_DEVICES)
 OPTIONS = RunOptions(seed=1)
@@ -82,6 +85,18 @@ def test_blended_with_a_model_without_context_it_is_a_postfilter(settings, weigh
     bare = replace(queries, times=None, values=None, moments=None)
     served = served_scores(tmp_path, bare, layout)[:, layout.first_item :]
     np.testing.assert_allclose(served, model.score(bare), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("effect", "least", "most"), [(1.0, 1.15, 2.0), (0.0, 0.97, 1.03)])
+def test_postfiltering_wins_where_context_matters_and_does_not_hurt_elsewhere(effect, least, most):
+    task = replace(global_time(chosen(effect=effect), 0.9, successive=True), remove_seen=False)
+    inner = replace(global_time(task.train, 0.9, successive=True), remove_seen=False)
+    found = []
+    for parts in ([{"model": "ease"}], [{"model": "ease"}, {"model": "context_lift", "weight": 0.2}]):
+        model = Blend(BlendSettings(parts=parts, choose_weights=True))
+        model.fit(inner.train, options=OPTIONS, validation=as_validation(inner, limit=1_000, seed=1))
+        found.append(measure_ranking(model, task, (10,))["ndcg_at_10"])
+    assert least < found[1] / found[0] < most
 
 
 def test_context_is_asked_for_where_there_is_none():
