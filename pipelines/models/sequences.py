@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.contexts import Contexts
+
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -27,6 +29,8 @@ class Sequences:
         moments: seconds since 1970 at which each row asks, `[num_rows]`; None where times are not known.
         segments: segment of each row's user from 0, such as a country, -1 where it is not known, `[num_rows]`; None
             where there are no segments.
+        contexts: the conditions of each interaction, `num_interactions` rows; None where nothing is known of them.
+        asked_in: the conditions under which each row asks, `num_rows` rows; None likewise.
     """
 
     offsets: Ints
@@ -37,11 +41,13 @@ class Sequences:
     values: Floats | None = None
     moments: Ints | None = None
     segments: Codes | None = None
+    contexts: Contexts | None = None
+    asked_in: Contexts | None = None
 
     @classmethod
     def of(
         cls, users: NDArray[Any], items: NDArray[Any], *, num_users: int, num_items: int,
-        times: NDArray[Any] | None = None, values: NDArray[Any] | None = None,
+        times: NDArray[Any] | None = None, values: NDArray[Any] | None = None, contexts: Contexts | None = None,
     ) -> "Sequences":  # fmt: skip
         """Group interactions given in order of time; the order within a user is kept (a stable sort).
 
@@ -52,6 +58,7 @@ class Sequences:
             num_items: items of the corpus.
             times: seconds since 1970, same shape.
             values: values, same shape.
+            contexts: the conditions of each.
         """
         order = np.argsort(users, kind="stable")
         counts = np.bincount(users, minlength=num_users)
@@ -62,6 +69,7 @@ class Sequences:
             num_items=num_items,
             times=None if times is None else times[order].astype(np.int64),
             values=None if values is None else values[order].astype(np.float32),
+            contexts=None if contexts is None else contexts.take(order),
         )
 
     def __len__(self) -> int:
@@ -94,6 +102,7 @@ class Sequences:
             users=self.users[rows],
             moments=None if self.moments is None else self.moments[rows],
             segments=None if self.segments is None else self.segments[rows],
+            asked_in=None if self.asked_in is None else self.asked_in.take(rows),
         )
 
     def keep(self, mask: NDArray[np.bool_]) -> "Sequences":
@@ -104,7 +113,8 @@ class Sequences:
     def without_last(self) -> tuple["Sequences", Codes]:
         """Return all rows without their newest interaction, and its item: -1 for an empty row, `[num_rows]`.
 
-        Where times are known the shorter rows ask at the moment of what was taken away.
+        Where times are known the shorter rows ask at the moment of what was taken away, and likewise under its
+        conditions.
         """
         has_one = self.lengths > 0
         newest = np.maximum(self.offsets[1:] - 1, 0)
@@ -115,6 +125,9 @@ class Sequences:
             moments = np.zeros(len(self), dtype=np.int64)
             moments[has_one] = self.times[newest[has_one]]
             shorter = replace(shorter, moments=moments)
+        if self.contexts is not None and len(self.contexts):
+            codes = np.where(has_one[:, None], self.contexts.codes[newest], -1)
+            shorter = replace(shorter, asked_in=replace(self.contexts, codes=codes))
         return shorter, targets
 
     def padded(self, length: int, column: NDArray[Any] | None = None, *, fill: Any = PADDING) -> NDArray[Any]:
@@ -159,4 +172,5 @@ class Sequences:
             items=self.items[chosen],
             times=None if self.times is None else self.times[chosen],
             values=None if self.values is None else self.values[chosen],
+            contexts=None if self.contexts is None else self.contexts.take(chosen),
         )

@@ -44,6 +44,14 @@ BIASES = Contender("biases", "biases")
 BIASED_FACTORS = Contender("biased factors", "biased_factors", is_random=True)
 BAYESIAN_FACTORS = Contender("Bayesian factors", "bayesian_factors", is_random=True)
 RATING_CONTENDERS = (BAYESIAN_FACTORS, BIASED_FACTORS, BIASES)
+# Part of the day and weekend of a rating, UTC.
+CONTEXT_CONTENDERS = (
+    Contender("CAMF-CU", "camf", {"deviations": "user", "deviation_l2": 20.0}, is_random=True),
+    Contender("CAMF-C", "camf", {"deviations": "global"}, is_random=True),
+    Contender("CAMF-CI", "camf", {"deviations": "item", "deviation_l2": 200.0}, is_random=True),
+    Contender("item splitting", "splitting", is_random=True),
+    Contender("user splitting", "splitting", {"split": "users", "threshold": 6.0}, is_random=True),
+)
 LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", {"history_decay": 0.7})
 
 
@@ -230,13 +238,13 @@ ML_100K_RATINGS = Protocol(
     name="ml-100k-ratings",
     data="ml-100k",
     split=ml_100k_random,
-    inputs="the user, the item and their attributes",
+    inputs="the user, the item, their attributes and when it was",
     removed="nothing",
     measure=contest_rating,
     metrics=("rmse",),
     published=(Published("deep and cross network", {"rmse": 0.9136}, "keras-rs examples, dcn"),),
     goal={"rmse": 0.900},
-    contenders=RATING_CONTENDERS,
+    contenders=(*RATING_CONTENDERS, *CONTEXT_CONTENDERS),
 )
 
 ML_100K_RATINGS_U1 = Protocol(

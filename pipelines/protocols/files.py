@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import SourceError
+from pipelines.models.contexts import Contexts
 from pipelines.models.sequences import Sequences
 
 Ints = NDArray[np.int64]
@@ -57,8 +58,15 @@ class Events:
     def sequences(self) -> Sequences:
         """Return one row a user, oldest first; interactions of one second keep their order."""
         ordered = self.in_time_order()
-        size = {"num_users": self.num_users, "num_items": self.num_items}
-        return Sequences.of(ordered.users, ordered.items, times=ordered.times, values=ordered.values, **size)
+        return Sequences.of(
+            ordered.users,
+            ordered.items,
+            num_users=self.num_users,
+            num_items=self.num_items,
+            times=ordered.times,
+            values=ordered.values,
+            contexts=None if ordered.times is None else Contexts.at(ordered.times),
+        )
 
 
 def read_ml_100k(data: Path) -> Events:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.contexts import Contexts
 from pipelines.models.ratings.base import Ratings
 from pipelines.protocols.base import Parts
 from pipelines.protocols.files import Events, read_ml_100k, read_ml_100k_attributes, read_ml_100k_fold
@@ -67,4 +68,5 @@ def _ratings(events: Events, data: Path) -> Ratings:
         events.num_items,
         of_users,
         of_items,
+        contexts=None if events.times is None else Contexts.at(events.times),
     )

@@ -133,4 +133,9 @@ def _before(rows: Sequences, asked: Order, *, known: NDArray[np.bool_]) -> Seque
     position = np.arange(len(whole.items)) - whole.offsets[whole.rows]
     before = whole.keep(position < earlier[whole.rows])
     users = np.where(known[of], rows.users[of], PADDING).astype(np.int32)
-    return replace(before, users=users, moments=None if rows.times is None else rows.times[asked])
+    return replace(
+        before,
+        users=users,
+        moments=None if rows.times is None else rows.times[asked],
+        asked_in=None if rows.contexts is None else rows.contexts.take(asked),
+    )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import TrainingError
 from pipelines.index.sparse_vectors import SPARSE_FILE, SparseVectors
+from pipelines.inputs.numbers import cyclic
 from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import Retriever, RunOptions, Validation
 from pipelines.models.retrievers.catalogue import MODELS, retriever_class
@@ -20,6 +21,7 @@ from pipelines.models.vectors import ITEM_TOWER, QUERY_TOWER, products
 
 NUM_GROUPS, GROUP_SIZE, NUM_USERS, LENGTH = 4, 8, 80, 6
 NUM_ITEMS = NUM_GROUPS * GROUP_SIZE
+NUM_DEVICES = 2
 DAY = 86_400
 PLAIN = {".json", ".npz", ".keras", ".h5", ".onnx", ".parquet"}
 
@@ -37,8 +39,9 @@ def walks(num_users: int = NUM_USERS, *, seed: int = 0, length: int = LENGTH) ->
 
 
 def serving_layout(num_users: int, *, history_length: int = LENGTH + 3) -> Layout:
-    """Return how serving numbers items and users: 3 buckets for unseen items, 2 for unseen users."""
-    return Layout(history_length=history_length, first_item=4, num_items=NUM_ITEMS, first_user=3, num_users=num_users)
+    """Return how serving numbers items, users and devices: 3 buckets for unseen items, 2 for others."""
+    sizes = {"num_items": NUM_ITEMS, "num_users": num_users, "num_devices": NUM_DEVICES}
+    return Layout(history_length=history_length, first_item=4, first_user=3, first_device=3, **sizes)
 
 
 def served_inputs(queries: Sequences, layout: Layout) -> dict[str, np.ndarray]:
@@ -50,7 +53,24 @@ def served_inputs(queries: Sequences, layout: Layout) -> dict[str, np.ndarray]:
     history[history == layout.first_item - 1] = 0
     history[:, -2] = 2
     users = np.where(queries.users < 0, 1, queries.users + layout.first_user).astype(np.int32)
-    return {"history": history, "user": users, "attributes": np.zeros((len(queries), 2), np.int32)}
+    return {
+        "history": history,
+        "user": users,
+        "attributes": np.zeros((len(queries), 2), np.int32),
+        **served_context(queries, layout),
+    }
+
+
+def served_context(queries: Sequences, layout: Layout) -> dict[str, np.ndarray]:
+    """Return clock and device as serving encodes them; nothing is known of them where queries do not say."""
+    codes = np.full((len(queries), 3), -1) if queries.asked_in is None else queries.asked_in.codes
+    hour, weekday = 6 * codes[:, 0] + 3.0, 4 * codes[:, 1] + 2.0  # one of those that the condition stands for
+    clock = [cyclic(np.where(codes[:, 0] < 0, np.nan, hour), 24), cyclic(np.where(codes[:, 1] < 0, np.nan, weekday), 7)]
+    numbers = np.concatenate([np.ones((len(queries), 2), np.float32), *clock], axis=1)
+    return {
+        "query_numbers": numbers,
+        "device": np.where(codes[:, 2] < 0, 1, codes[:, 2] + layout.first_device).astype(np.int32),
+    }
 
 
 def served_scores(folder: Path, queries: Sequences, layout: Layout) -> np.ndarray:

@@ -99,10 +99,11 @@ def write_models(folder: Path, items: pa.Table, *, dim: int = 8, seed: int = 0) 
     return retrieval, write_ranking(folder / "ranking", items, query)
 
 
-def write_ranking(folder: Path, items: pa.Table, query: QueryEncoder) -> Path:
-    """Write a ranking bundle that keeps the order of retrieval; returns its folder."""
+def write_ranking(folder: Path, items: pa.Table, query: QueryEncoder, *, largest_score: float = 1.0) -> Path:
+    """Write a ranking bundle that keeps the order of retrieval's scores, up to a size; returns its folder."""
     folder.mkdir(parents=True)
-    pairs = items.append_column("retrieval_score", pa.array(np.linspace(-1, 1, items.num_rows)))
+    scores = pa.array(np.linspace(-largest_score, largest_score, items.num_rows))
+    pairs = items.append_column("retrieval_score", scores)
     pairs = pairs.append_column("taste_match", pa.array(np.linspace(0, 1, items.num_rows)))
     encoder = RankingEncoder.fit(pairs, query=query, items=items, num_oov_buckets=2, max_text_tokens=2)
     encoder.save(folder / "ranking_inputs")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import Section
 from pipelines.errors import TrainingError
+from pipelines.models.contexts import Contexts
 from pipelines.models.retrievers.base import ModelCard
 
 Ints = NDArray[np.int64]
@@ -28,6 +29,7 @@ class Ratings:
         num_items: items there are codes for.
         user_attributes: what is known of users besides ratings, CSR `[num_users, num_attributes]`; None: nothing.
         item_attributes: the same of items, CSR `[num_items, num_attributes]`.
+        contexts: the conditions each rating was given under; None where nothing is known of them.
     """
 
     users: Ints
@@ -37,6 +39,7 @@ class Ratings:
     num_items: int
     user_attributes: Any = None
     item_attributes: Any = None
+    contexts: Contexts | None = None
 
     def __len__(self) -> int:
         """Ratings."""
@@ -44,13 +47,24 @@ class Ratings:
 
     def take(self, chosen: NDArray[Any]) -> "Ratings":
         """Return some ratings, by position or mask."""
-        return replace(self, users=self.users[chosen], items=self.items[chosen], values=self.values[chosen])
+        return replace(
+            self,
+            users=self.users[chosen],
+            items=self.items[chosen],
+            values=self.values[chosen],
+            contexts=None if self.contexts is None else self.contexts.take(chosen),
+        )
 
     def matrix(self, data: NDArray[Any] | None = None) -> Any:
-        """Return users by items as a scipy CSR matrix of `data`, a value a rating; None takes the ratings."""
+        """Return users by items as a scipy CSR matrix of `data`, a value a rating; None takes the ratings.
+
+        Ratings that a user gave one item, such as in two contexts, stay side by side and are not added up.
+        """
         import scipy.sparse as sp
 
-        cells: Any = (self.values if data is None else data, (self.users, self.items))
+        order = np.lexsort((self.items, self.users))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.users, minlength=self.num_users))])
+        cells: Any = ((self.values if data is None else data)[order], self.items[order], starts)
         return sp.csr_matrix(cells, shape=(self.num_users, self.num_items))
 
 
@@ -76,8 +90,14 @@ class RatingPredictor(ABC):
         """
 
     @abstractmethod
-    def predict(self, users: Ints, items: Ints) -> Floats:
-        """Return finite predictions, `[num_pairs]`; a user or item without a training rating gets a mean."""
+    def predict(self, users: Ints, items: Ints, contexts: Contexts | None = None) -> Floats:
+        """Return finite predictions, `[num_pairs]`; a user or item without a training rating gets a mean.
+
+        Args:
+            users: codes, `[num_pairs]`.
+            items: codes, same shape.
+            contexts: the conditions each is asked for under; None, or a model that knows no context: whatever they are.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Biased matrix factorization of ratings: the classic, by alternating least squares."""
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
@@ -34,15 +36,30 @@ class BiasedFactors(FactorModel):
     def learn(self, train: Ratings, *, seed: int) -> Factors:
         """Solve users and items in turn, from small random item factors."""
         by_user = train.matrix(train.values - self.mean)
-        by_item = by_user.T.tocsr()
-        size = 1 + self.settings.num_factors
-        penalty = np.diag([self.settings.bias_l2] + [self.settings.factor_l2] * self.settings.num_factors)
-        items = np.random.default_rng(seed).normal(0, 0.1, (train.num_items, size))
-        users = np.zeros((train.num_users, size))
+        users, items = self.start(train, seed=seed)
         for _ in range(self.settings.num_sweeps):
-            users = _solved(*normal_equations(by_user, items), penalty)
-            items = _solved(*normal_equations(by_item, users), penalty)
+            users, items = self.swept(by_user, items)
         return Factors(users[None], items[None])
+
+    def start(self, train: Ratings, *, seed: int) -> tuple[Floats, Floats]:
+        """Return users of zeros, `[num_users, 1 + num_factors]`, and small random items, of `num_items` rows."""
+        size = 1 + self.settings.num_factors
+        items = np.random.default_rng(seed).normal(0, 0.1, (train.num_items, size))
+        return np.zeros((train.num_users, size)), items
+
+    def swept(self, by_user: Any, items: Floats) -> tuple[Floats, Floats]:
+        """Solve users given items, then items given users.
+
+        Args:
+            by_user: centered ratings, CSR `[num_users, num_items]`.
+            items: bias and factors, `[num_items, 1 + num_factors]`.
+
+        Returns:
+            Users and items, in the shape of `items`.
+        """
+        penalty = np.diag([self.settings.bias_l2] + [self.settings.factor_l2] * self.settings.num_factors)
+        users = _solved(*normal_equations(by_user, items), penalty)
+        return users, _solved(*normal_equations(by_user.T.tocsr(), users), penalty)
 
 
 def _solved(left: Floats, right: Floats, penalty: Floats) -> Floats:

@@ -12,6 +12,8 @@ RATING_MODELS: dict[str, str] = {
     "biases": "biases:Biases",
     "biased_factors": "biased_factors:BiasedFactors",
     "bayesian_factors": "bayesian_factors:BayesianFactors",
+    "camf": "camf:Camf",
+    "splitting": "splitting:Splitting",
 }
 
 

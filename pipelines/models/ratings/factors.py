@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from pipelines.models.contexts import Contexts
 from pipelines.models.ratings.base import Floats, Ints, RatingPredictor, Ratings, require_ratings
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 
@@ -46,25 +47,36 @@ class FactorModel(RatingPredictor):
         self.lowest, self.highest = float(train.values.min()), float(train.values.max())
         self.factors = self.learn(train, seed=seed)
 
-    def predict(self, users: Ints, items: Ints) -> Floats:
+    def predict(self, users: Ints, items: Ints, contexts: Contexts | None = None) -> Floats:
         """Return predictions, `[num_pairs]`."""
-        total = np.zeros(len(users))
+        total, level = np.zeros(len(users)), self.mean + self.deviation(users, items, contexts)
         for of_users, of_items in zip(self.factors.users, self.factors.items, strict=True):
             left, right = of_users[users], of_items[items]
-            sample = self.mean + left[:, 0] + right[:, 0] + np.einsum("pf,pf->p", left[:, 1:], right[:, 1:])
+            sample = level + left[:, 0] + right[:, 0] + np.einsum("pf,pf->p", left[:, 1:], right[:, 1:])
             total += np.clip(sample, self.lowest, self.highest)
         return np.asarray(total / len(self.factors.users))
 
+    def deviation(self, users: Ints, items: Ints, contexts: Contexts | None) -> Floats | float:
+        """Return how far contexts move each prediction, `[num_pairs]`; nothing, unless a model says otherwise."""
+        return 0.0
+
+    def arrays(self) -> dict[str, Floats]:
+        """Return what was learned, by name."""
+        scale = np.array([self.mean, self.lowest, self.highest])
+        return {"users": self.factors.users, "items": self.factors.items, "scale": scale}
+
+    def restore(self, arrays: dict[str, Floats]) -> None:
+        """Take what `arrays` returned."""
+        self.mean, self.lowest, self.highest = (float(value) for value in arrays["scale"])
+        self.factors = Factors(arrays["users"], arrays["items"])
+
     def save(self, folder: Path) -> None:
         """Write settings, mean, range and factors."""
-        scale = np.array([self.mean, self.lowest, self.highest])
-        write_model(folder, self.settings, {"users": self.factors.users, "items": self.factors.items, "scale": scale})
+        write_model(folder, self.settings, self.arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         model = cls(read_settings(folder, cls.Settings))
-        arrays = read_learned(folder)
-        model.mean, model.lowest, model.highest = (float(value) for value in arrays["scale"])
-        model.factors = Factors(arrays["users"], arrays["items"])
+        model.restore(read_learned(folder))
         return model

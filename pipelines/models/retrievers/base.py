@@ -26,7 +26,7 @@ class ModelCard:
     Attributes:
         name: as in `tandem train NAME`.
         family: `baseline`, `neighbourhood`, `linear`, `factorization`, `embedding`, `content`, `deep`, `sequential`,
-            `fusion`.
+            `context`, `fusion`.
         needs: what it learns from, such as `order of events`.
         good_at: where it is worth trying, in a line.
         source: paper or description of the method.

@@ -24,6 +24,8 @@ class Layout:
         first_user: number of the model's user 0.
         num_users: users the model knows.
         segments: number of each segment's attribute in the input `attributes`; empty where there are no segments.
+        first_device: number of the model's device 0.
+        num_devices: devices the model knows.
     """
 
     history_length: int
@@ -32,6 +34,8 @@ class Layout:
     first_user: int
     num_users: int
     segments: tuple[int, ...] = ()
+    first_device: int = 0
+    num_devices: int = 0
 
     def item_rows(self, vectors: Floats, unseen: Floats) -> Floats:
         """Return a row for each number of an item; all that is no known item has the vector `unseen`."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.contexts import DAYPARTS, HOURS, WEEKDAYS, WEEKEND
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.renumbering import FLOAT, INT64, renumbering
 from pipelines.models.vectors import QUERY_TOWER
@@ -55,6 +56,33 @@ class QueryGraph:
         """Numbers of the user's attributes, 0 after the last: int32 `[batch, num_attributes]`."""
         self._input("attributes", ["batch", "num_attributes"])
         return "attributes"
+
+    @cached_property
+    def conditions(self) -> str:
+        """1 where the query is under a condition: float32 `[batch, num_conditions]`, in the order of `Contexts.of`.
+
+        The clock reaches a query tower as sine and cosine of hour and weekday, the last columns of `query_numbers`.
+        """
+        from onnx import TensorProto
+
+        self._input("query_numbers", ["batch", "num_query_numbers"], TensorProto.FLOAT)
+        self._input("device", ["batch"])
+        devices = self.layout.first_device + np.arange(self.layout.num_devices, dtype=np.int32)
+        device = self.op("Equal", self.op("Unsqueeze", "device", np.array([1])), devices[None])
+        parts = [self._on_the_clock(-4, HOURS, DAYPARTS), self._on_the_clock(-2, WEEKDAYS, WEEKEND)]
+        return self.op("Concat", *parts, self.op("Cast", device, to=FLOAT), axis=1)
+
+    def _on_the_clock(self, column: int, period: int, groups: NDArray[Any]) -> str:
+        """Return 1 at the group of the whole number whose sine and cosine stand in two columns, `[batch, num_groups]`.
+
+        The inner product with those of the number itself is 1, and with its neighbours' the cosine of a step.
+        """
+        angles = 2 * np.pi * np.arange(period) / period
+        directions = np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)
+        pair = self.op("Gather", "query_numbers", np.array([column, column + 1]), axis=1)
+        halfway = np.float32((1 + np.cos(2 * np.pi / period)) / 2)
+        one_hot = self.op("Cast", self.op("Greater", self.op("MatMul", pair, directions), halfway), to=FLOAT)
+        return self.op("MatMul", one_hot, np.eye(groups.max() + 1, dtype=np.float32)[groups])
 
     def lookup(self, table: NDArray[Any], codes: str) -> str:
         """Return rows of a table whose row 0 stands for nothing."""
@@ -160,10 +188,10 @@ class QueryGraph:
         self._constants += constants
         return result
 
-    def _input(self, name: str, shape: list[Any]) -> None:
+    def _input(self, name: str, shape: list[Any], kind: int | None = None) -> None:
         from onnx import TensorProto, helper
 
-        self._inputs[name] = helper.make_tensor_value_info(name, TensorProto.INT32, shape)
+        self._inputs[name] = helper.make_tensor_value_info(name, kind or TensorProto.INT32, shape)
 
     def constant(self, value: NDArray[Any]) -> str:
         """Add a constant and return its name, for one that several operators read."""

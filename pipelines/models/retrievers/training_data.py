@@ -1,6 +1,6 @@
 """From the labels of a training set to what a retriever learns from, is chosen by, and is exported for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pipelines.contracts import EVENT_TIMESTAMP, ITEM_ID, USER_ID
 from pipelines.inputs.arrays import column, elements, list_lengths, numbers
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.vocabulary import Vocabulary
+from pipelines.models.contexts import Contexts
 from pipelines.models.retrievers.base import Validation
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Codes, Ints, Sequences
@@ -28,6 +29,7 @@ class LabelReader:
         attributes: attributes of users, `name=value`.
         segment: the attribute whose values are segments; None for no segments.
         history_length: recent items that serving keeps.
+        devices: devices the model knows.
     """
 
     items: Vocabulary
@@ -35,12 +37,14 @@ class LabelReader:
     attributes: Vocabulary
     segment: str | None
     history_length: int
+    devices: Vocabulary = field(default_factory=lambda: Vocabulary(pa.array([], pa.string()), 1))
 
     @classmethod
     def of(cls, queries: QueryEncoder, segment: str | None) -> "LabelReader":
         """Read labels as a query encoder does."""
         known = queries.vocabularies
-        return cls(known["item"], known["user"], known["attribute"], segment, queries.widths["history"])
+        widths = queries.widths["history"]
+        return cls(known["item"], known["user"], known["attribute"], segment, widths, known["device"])
 
     @property
     def layout(self) -> Layout:
@@ -52,6 +56,8 @@ class LabelReader:
             first_user=self.users.first_known,
             num_users=len(self.users.values),
             segments=tuple(int(number) for number in self._segment_numbers),
+            first_device=self.devices.first_known,
+            num_devices=len(self.devices.values),
         )
 
     def training(self, labels: pa.Table) -> Sequences:
@@ -69,6 +75,7 @@ class LabelReader:
             num_items=len(self.items.values),
             times=seconds(labels),
             values=np.where(present, values, values[present].mean()) if present.any() else None,
+            contexts=self._contexts(labels),
         )
         if self.segment is None:
             return train
@@ -77,7 +84,7 @@ class LabelReader:
         return Sequences(**{**vars(train), "segments": segments})
 
     def queries(self, rows: pa.Table) -> Sequences:
-        """Return what serving knows of each row: its user and recent items, without what the model does not know."""
+        """Return what serving knows of each row: user, recent items, context; without what the model does not know."""
         lists = column(rows, "recent_items")
         if lists is None or pa.types.is_null(lists.type):
             lists = pa.array([[]] * rows.num_rows, pa.list_(pa.string()))
@@ -90,6 +97,7 @@ class LabelReader:
             users=np.maximum(users, -1).astype(np.int32),
             num_items=len(self.items.values),
             segments=None if self.segment is None else self._segments(rows),
+            asked_in=self._contexts(rows),
         )
         return everything.keep(everything.items >= 0)
 
@@ -105,6 +113,13 @@ class LabelReader:
         usable = np.flatnonzero((targets >= 0) & ~repeated)
         chosen = np.sort(np.random.default_rng(seed).permutation(usable)[:num_rows])
         return Validation(queries.take(chosen), targets[chosen].astype(np.int32))
+
+    def _contexts(self, rows: pa.Table) -> Contexts:
+        """Return the conditions of rows, as the features of a query say them."""
+        devices = column(rows, "device")
+        codes = np.zeros(rows.num_rows, np.int64) if devices is None else self.devices.lookup(devices)
+        known = np.maximum(codes - self.devices.first_known, -1).astype(np.int64)
+        return Contexts.of(numbers(rows, "hour"), numbers(rows, "weekday"), known, len(self.devices.values))
 
     @property
     def _segment_numbers(self) -> NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Splits against files small enough to split by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,19 @@ def test_successive_asks_for_each_item_after_the_cut_in_turn():
     assert rows_of(task.relevant) == [[5], [3], [0], [2]]
     assert task.queries.moments is not None
     assert task.queries.moments.tolist() == [9, 9, 8, 10]
+
+
+def test_a_query_is_asked_under_the_conditions_of_its_moment():
+    rows = replace(timed(), times=timed().times * 7_200).sequences()
+    assert rows.contexts is not None
+    assert rows.contexts.codes[rows.rows == 0, 0].tolist() == [0, 0, 3, 3]  # at 2, 4, 18 and 18 o'clock
+    for successive, dayparts in ((True, [3, 3, 2, 3]), (False, [3, 3])):
+        asked_in = global_time(rows, 0.5, successive=successive).queries.asked_in
+        assert asked_in is not None
+        assert asked_in.codes[:, 0].tolist() == dayparts
+    asked_in = leave_one_out(rows).queries.asked_in
+    assert asked_in is not None
+    assert asked_in.codes[:, 0].tolist() == [3, 1, 3]
 
 
 def test_held_out_asks_for_all_of_a_users_test_items_at_once():

@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -41,6 +43,7 @@ from tests.support.tiny_release import write_ranking
 
 SEED = 1
 SEEN = ["i1", "i5"]
+ASKED_AT = datetime(2025, 3, 1, 20, 30, tzinfo=UTC)  # a Saturday
 USERS: dict[str, dict[str, object]] = {"u1": {"user_num_events": 2, "recent_items": SEEN, "seen_items": SEEN}}
 RANKING = RankingConfig(num_queries=60, num_candidates=10, num_retrieved=20)
 # One model of each family that serving can load; the two-tower model has tests of its own.
@@ -62,9 +65,17 @@ class Platform:
         )
 
 
+def rated_by_group(rows: pa.Table) -> pa.Table:
+    """Return the rows with values of 4 or 5 for items of the user's own group, 1 or 2 for others; nulls stay."""
+    user, item = (pc.cast(pc.utf8_slice_codeunits(rows[name], 1), pa.int64()) for name in ("user_id", "item_id"))
+    own = pa.array(user.to_numpy() % 4 == item.to_numpy() % 4)
+    values = pc.add(pc.if_else(own, 4.0, 1.0), pc.cast(pc.greater(rows["value"], 3.0), pa.float64()))
+    return rows.set_column(rows.column_names.index("value"), "value", values)
+
+
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    root, rows = tmp_path_factory.mktemp("platform"), feature_rows(1_000)
+    root, rows = tmp_path_factory.mktemp("platform"), rated_by_group(feature_rows(1_000))
     return Platform(
         rows, training_set(root / "set", rows), MemoryRegistry(root / "registry"), LocalArtifacts(root / "runs")
     )
@@ -85,7 +96,7 @@ def evaluated(trained: tuple[str, ModelVersion], platform: Platform, tmp_path_fa
 def evaluate(platform: Platform, name: str, retrieval: ModelVersion, folder: Path) -> Evaluation:
     """Evaluate the model beside a ranker that keeps its order: training one of Keras adds nothing here."""
     query = QueryEncoder.load(platform.registry.download(retrieval) / "query_inputs")
-    bundle = write_ranking(folder / "ranking", platform.rows, query)
+    bundle = write_ranking(folder / "ranking", platform.rows, query, largest_score=5.0)  # ratings are scores, too
     ranking = platform.registry.register("ranking", bundle, key=name, dataset="tiny", record=RunRecord("run"))
     return evaluate_models(
         platform.labels,
@@ -170,7 +181,7 @@ def test_it_is_evaluated_beside_the_others(evaluated: Evaluation):
 
 def test_it_is_released_and_serving_answers_by_it(trained, evaluated, platform, tmp_path):
     with serving(evaluated, platform, tmp_path) as (client, ids):
-        body = {"user_id": "u1", "count": 10}
+        body = {"user_id": "u1", "count": 10, "context": {"timestamp": ASKED_AT.isoformat(), "device": "tv"}}
         known = client.post("/v1/recommendations", json=body).json()
         stranger = client.post("/v1/recommendations", json={**body, "user_id": "nobody"}).json()
         similar = client.get("/v1/items/i5/similar", params={"count": 3})
@@ -182,7 +193,7 @@ def test_it_is_released_and_serving_answers_by_it(trained, evaluated, platform, 
     assert similar.status_code == 200
 
     bundle = platform.registry.download(evaluated.retrieval)
-    row = pa.table({"user_id": ["u1"], "recent_items": [SEEN]})
+    row = pa.table({"user_id": ["u1"], "recent_items": [SEEN], "device": ["tv"], "hour": [20], "weekday": [5]})
     corpus = pa.table({"item_id": ids})
     hidden = np.isin(ids, SEEN)[None]
     _, (scores,) = retrieve(embed_queries(bundle, row), embed_items(bundle, corpus), 10, excluded=hidden)

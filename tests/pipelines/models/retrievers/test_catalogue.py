@@ -16,7 +16,7 @@ def test_every_name_is_that_of_its_card():
 
 
 def test_families_are_those_of_the_contract():
-    learning = {"neighbourhood", "linear", "factorization", "embedding", "content", "deep", "sequential"}
+    learning = {"neighbourhood", "linear", "factorization", "embedding", "content", "deep", "sequential", "context"}
     families = learning | {"baseline", "fusion"}
     assert {card.family for card in cards()} <= families
 
