@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import RetrievalConfig
-from pipelines.models.batches import Arrays, Batch, EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import Arrays, EarlierStates, retrieval_batches
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.frequencies import StreamedFrequencies
+from pipelines.models.negatives import Negatives, OwnItems
+from pipelines.models.periods import Periods
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
+from pipelines.models.training import EpochBatches, Fit, Step, fit_epochs, predict, prepare_keras, step_of
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
+CELLS_AN_ITEM = 8  # of each hash of a streamed frequency: one or two items in a hundred share both their cells
 STEPS_PER_EXECUTION = 16  # without coming back to Python
 
 
@@ -100,7 +104,7 @@ def train_two_tower(
         **config.model_dump(
             include={
                 "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
-                "item_dropout", "num_oov_buckets", "num_hard_negatives",
+                "item_dropout", "num_oov_buckets", "num_hard_negatives", "scene_units",
             }
         ),
     )  # fmt: skip
@@ -109,15 +113,11 @@ def train_two_tower(
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
-    periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
-    states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
-
-    def draw(rng: np.random.Generator) -> Iterator[Batch]:
-        return retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng)
-
+    cells = CELLS_AN_ITEM * sizes["item"]
+    stream = StreamedFrequencies(cells, config.frequency_rate) if config.log_q == "stream" else None
     fit = fit_epochs(
         model,
-        drawn_batches(draw, count=periods.num_batches(config.batch_size), seed=seed),
+        epoch_batches(data, config, stream, seed=seed),
         epochs=epochs,
         patience=config.patience,
         validate=lambda: validation_metrics(model, data),
@@ -125,8 +125,29 @@ def train_two_tower(
         of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
+        state=stream.state if stream else None,
     )
     return model, fit
+
+
+def epoch_batches(
+    data: RetrievalData, config: RetrievalConfig, stream: StreamedFrequencies | None, *, seed: int
+) -> EpochBatches:
+    """Return the batches of any epoch, for `fit_epochs`; a stream takes in every batch that is given out."""
+    users, items = data.queries["user"], data.items["item"]
+    periods = Periods.of(items, num_periods=config.num_periods, batch_size=config.batch_size)
+    states = EarlierStates.of(users, share=config.earlier_share, longest=config.earlier_longest)
+    negatives = Negatives.of(items, periods, num_sampled=config.num_sampled_negatives, stream=stream)
+    own = OwnItems(users, items) if config.num_hard_negatives else None
+
+    def of(epoch: int, start: int) -> tuple[int, Iterator[Step]]:
+        batches = retrieval_batches(
+            data.queries, data.items, states, negatives, batch_size=config.batch_size,
+            rng=np.random.default_rng([seed, epoch]), start=start, own=own,
+        )  # fmt: skip
+        return periods.num_batches(config.batch_size), map(step_of, batches)
+
+    return of
 
 
 def validation_metrics(model: Any, data: RetrievalData) -> dict[str, float]:

@@ -205,10 +205,12 @@ def _train_two_tower(
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
+    bundle = folder / "bundle"
     vectors = None
     if config.item_vectors is not None:
         supplied = SuppliedVectors.read(config.item_vectors, config.vector_column, trained_on=train[ITEM_ID])
         item_encoder.vector_ids, vectors = supplied.item_ids, supplied.table
+        supplied.save_moments(bundle)
     data = replace(_encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
@@ -220,7 +222,6 @@ def _train_two_tower(
         seed=options.seed,
         checkpoints=options.checkpoints,
     )
-    bundle = folder / "bundle"
     query_encoder.save(bundle / "query_inputs")
     item_encoder.save(bundle / "item_inputs")
     export_towers(model, bundle, data)
@@ -233,12 +234,18 @@ def _train_two_tower(
 
 def fit_encoders(train: pa.Table, config: RetrievalConfig) -> tuple[ItemEncoder, QueryEncoder]:
     """Fit both encoders on training-window labels; history and taste share the items' vocabularies."""
-    items = ItemEncoder.fit(train, num_oov_buckets=config.num_oov_buckets, max_text_tokens=config.max_text_tokens)
+    items = ItemEncoder.fit(
+        train,
+        num_oov_buckets=config.num_oov_buckets,
+        max_text_tokens=config.max_text_tokens,
+        num_bins=config.num_bins,
+    )
     queries = QueryEncoder.fit(
         train,
         item_vocabulary=items.vocabularies["item"],
         category_vocabulary=items.vocabularies["category"],
         num_oov_buckets=config.num_oov_buckets,
+        num_bins=config.num_bins,
     )
     return items, queries
 
