@@ -46,7 +46,8 @@ class RetrievalData:
         queries: query inputs of the training labels, in order of time, `[num_rows, ...]`.
         items: item inputs of the training labels, `[num_rows, ...]`.
         validation_queries: query inputs of validation labels, `[num_validation, ...]`.
-        validation_rows: row of each validation label's item in `corpus`, `[num_validation]`.
+        validation_rows: row of each validation label's item in `corpus`, `[num_validation]`; without any the last
+            epoch is kept.
         corpus: item inputs of the corpus as of the validation cut, `[num_items, ...]`.
         vectors: table of supplied item vectors that the input `vector` points into; None for none.
     """
@@ -93,21 +94,8 @@ def train_two_tower(
         TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
     """
     prepare_keras(seed)
-    from pipelines.models.two_tower import TwoTower
-
-    model = TwoTower(
-        dict(query_shapes),
-        dict(item_shapes),
-        dict(sizes),
-        seed=seed,
-        vectors=None if data.vectors is None else data.vectors.shape,
-        **config.model_dump(
-            include={
-                "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
-                "item_dropout", "num_oov_buckets", "num_hard_negatives", "scene_units",
-            }
-        ),
-    )  # fmt: skip
+    vectors = None if data.vectors is None else (data.vectors.shape[0], data.vectors.shape[1])
+    model = build_two_tower(query_shapes, item_shapes, sizes, config=config, seed=seed, vectors=vectors)
     if data.vectors is not None:
         model.vectors.set_weights([data.vectors])
     num_rows = len(data.items["item"])
@@ -120,7 +108,7 @@ def train_two_tower(
         epoch_batches(data, config, stream, seed=seed),
         epochs=epochs,
         patience=config.patience,
-        validate=lambda: validation_metrics(model, data),
+        validate=(lambda: validation_metrics(model, data)) if len(data.validation_rows) else None,
         watch=WATCH,
         of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
@@ -128,6 +116,26 @@ def train_two_tower(
         state=stream.state if stream else None,
     )
     return model, fit
+
+
+def build_two_tower(
+    query_shapes: Mapping[str, Any],
+    item_shapes: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    *,
+    config: RetrievalConfig,
+    seed: int,
+    vectors: tuple[int, int] | None = None,
+) -> Any:
+    """Return a TwoTower that has learnt nothing; see `train_two_tower`."""
+    from pipelines.models.two_tower import TwoTower
+
+    own = {
+        "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout", "item_dropout",
+        "num_oov_buckets", "num_hard_negatives", "scene_units",
+    }  # fmt: skip
+    settings = config.model_dump(include=own)
+    return TwoTower(dict(query_shapes), dict(item_shapes), dict(sizes), vectors=vectors, seed=seed, **settings)
 
 
 def epoch_batches(
