@@ -174,6 +174,7 @@ class RetrievalConfig(Section):
         None, description="Parquet file with item_id and a vector each, such as embeddings of text or images; two_tower"
     )
     vector_column: str = Field("vector", description="column of `item_vectors` with lists of numbers of one length")
+    content_vectors: bool = Field(False, description="models other than two_tower: place new items by their content")
     min_positive_value: float | None = Field(
         None, description="labels below this value are not positives; None keeps all"
     )

@@ -34,7 +34,7 @@ class IdTwoTowerSettings(Section):
 
     embedding_dim: int = Field(64, ge=4, description="length of query and item vectors")
     hidden_units: tuple[int, ...] = Field((), description="layers of each tower before its output")
-    history_length: int = Field(50, ge=1, description="newest items of a history that are read")
+    history_length: int = Field(50, ge=0, description="newest items of a history that are read; 0: the user id alone")
     history: Literal["earlier", "others"] = Field(
         "earlier",
         description="what a label's item is told from: items before it, or all others where order says nothing",
@@ -93,8 +93,7 @@ class IdTwoTower(Retriever):
     def export(self, folder: Path, *, layout: Layout) -> None:
         """Write the query tower as an ONNX graph of user and history, and the item vectors."""
         folder.mkdir(parents=True, exist_ok=True)
-        width = self.settings.history_length
-        example = np.arange(4 * width, dtype=np.int32).reshape(4, width) % (1 + self.num_items)
+        example = np.arange(4 * self.settings.history_length, dtype=np.int32).reshape(4, -1) % (1 + self.num_items)
         inputs = {"history": example, "user": np.arange(4, dtype=np.int32) % (1 + self.num_users)}
         export_onnx(self._served(), folder / QUERY_TOWER, inputs)
         adapt_history(folder / QUERY_TOWER, layout)
@@ -117,8 +116,7 @@ class IdTwoTower(Retriever):
         return model
 
     def _data(self, train: Sequences, validation: Validation | None) -> RetrievalData:
-        rows = train.rows
-        queries = {"user": _ids(train.users[rows]), "history": _ids(self._histories(train))}
+        queries = self._read({"user": train.users[train.rows], "history": self._histories(train)})
         known = np.flatnonzero(validation.targets >= 0) if validation else np.zeros(0, dtype=np.int64)
         asked = self._asked(validation.queries.take(known)) if validation else {}
         wanted = validation.targets[known].astype(np.int64) if validation else known
@@ -133,15 +131,20 @@ class IdTwoTower(Retriever):
         return np.where(inside, train.items[np.maximum(places, 0)], -1).astype(np.int32)
 
     def _asked(self, queries: Sequences) -> dict[str, Codes]:
-        return {"user": _ids(queries.users), "history": _ids(queries.padded(self.settings.history_length))}
+        return self._read({"user": queries.users, "history": queries.padded(self.settings.history_length)})
+
+    def _read(self, codes: dict[str, Codes]) -> dict[str, Codes]:
+        """Return the query tower's inputs of codes."""
+        return {name: _ids(codes[name]) for name in self._shapes()["query_shapes"]}
 
     def _corpus(self) -> Codes:
         return _ids(np.arange(self.num_items, dtype=np.int32))
 
     def _shapes(self) -> dict[str, Any]:
-        history = ((self.settings.history_length,), "int32")
+        length = self.settings.history_length
+        history = {"history": ((length,), "int32")} if length else {}
         return {
-            "query_shapes": {"user": ((), "int32"), "history": history},
+            "query_shapes": {"user": ((), "int32"), **history},
             "item_shapes": {"item": ((), "int32")},
             "sizes": {"user": FIRST + self.num_users, "item": FIRST + self.num_items},
         }
@@ -156,9 +159,9 @@ class IdTwoTower(Retriever):
         """Return the query tower in the numbers that `adapt_history` gives: 0 for nothing, then codes from 1."""
         import keras
 
-        history = keras.Input((self.settings.history_length,), dtype="int32", name="history")
-        user = keras.Input((), dtype="int32", name="user")
-        inputs = {"history": history, "user": user}
+        from pipelines.models.two_tower import input_tensors
+
+        inputs = input_tensors(self._shapes()["query_shapes"])
         shifted = {name: x + keras.ops.cast(x > 0, "int32") for name, x in inputs.items()}
         return keras.Model(inputs, self.model.query_tower(shifted))
 
