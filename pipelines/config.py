@@ -159,12 +159,22 @@ class RetrievalConfig(Section):
     )
     earlier_longest: int = Field(20, ge=0, description="how many labels back such a state may be")
     num_periods: int = Field(20, ge=1, description="stretches of time; the negatives of a label are of its own")
-    num_hard_negatives: int = Field(0, ge=0, description="mined negatives a label; 0 is none")
+    num_hard_negatives: int = Field(0, ge=0, description="highest negatives learnt from, none its user's; 0 is all")
+    num_sampled_negatives: int = Field(
+        0, ge=0, description="negatives a batch drawn uniformly from items known by then"
+    )
+    log_q: Literal["counts", "stream"] = Field("counts", description="how often items are drawn: counted, or streamed")
+    frequency_rate: float = Field(
+        0.01, gt=0, lt=1, description="of a streamed frequency: weight of an item's newest gap"
+    )
+    num_bins: int | None = Field(None, ge=2, description="quantile bins that numbers go in as; none standardizes them")
+    scene_units: tuple[int, ...] = Field((), description="layers of a third tower, of device and time; none by default")
     max_text_tokens: int = Field(8, ge=0, description="words of title and text used; 0 is none")
     item_vectors: Path | None = Field(
         None, description="Parquet file with item_id and a vector each, such as embeddings of text or images; two_tower"
     )
     vector_column: str = Field("vector", description="column of `item_vectors` with lists of numbers of one length")
+    content_vectors: bool = Field(False, description="models other than two_tower: place new items by their content")
     min_positive_value: float | None = Field(
         None, description="labels below this value are not positives; None keeps all"
     )

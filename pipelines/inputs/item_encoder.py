@@ -58,6 +58,7 @@ class ItemEncoder(Encoder):
         max_text_tokens: int,
         scales: Mapping[str, Scale] = POPULARITY,
         content: Table | None = None,
+        num_bins: int | None = None,
     ) -> "ItemEncoder":
         """Learn from training-window rows with the item columns of `retrieval_v1` (or `ranking_v1`).
 
@@ -67,6 +68,7 @@ class ItemEncoder(Encoder):
             max_text_tokens: words kept of an item; 0 keeps one column of padding.
             scales: numeric columns and how to scale them.
             content: one row an item, for categories and words; None takes them from `table`.
+            num_bins: bins of each number; None standardizes them.
         """
         content = table if content is None else content
 
@@ -80,7 +82,7 @@ class ItemEncoder(Encoder):
             "token": fit(_tokens(content), MAX_TOKENS_KNOWN),
         }
         widths = {"categories": longest(content, "categories"), "tokens": max(1, max_text_tokens)}
-        return cls(vocabularies, widths, NumberEncoder.fit(table, scales))
+        return cls(vocabularies, widths, NumberEncoder.fit(table, scales, num_bins=num_bins))
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:

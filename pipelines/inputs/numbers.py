@@ -1,4 +1,4 @@
-"""Numeric columns to standardized, clipped float32 inputs, with fitted defaults for what is missing."""
+"""Numeric columns to standardized or discretized float32 inputs, with fitted defaults for what is missing."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -17,10 +17,25 @@ class NumberEncoder:
 
     Columns that had nulls while fitting get one more input, 1 where the value is missing. `log` takes log(1 + x)
     of the positive part, for counts and durations.
+
+    With `edges` a column becomes one input a bin instead, 1 where `scale(x)` is in it and 0 elsewhere; a null is in
+    none. Bins hold about equally many fitted values: how values are spread does not matter, and the next layer learns
+    a level for each bin, so that what a number says need not grow with it.
+
+    Args:
+        scales: column -> how it is scaled.
+        fitted: column -> `mean`, `std`, `low`, `high` of its scaled values, and `flag`.
+        edges: column -> ascending scaled values at which a next bin begins; None standardizes.
     """
 
-    def __init__(self, scales: Mapping[str, Scale], fitted: Mapping[str, Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        scales: Mapping[str, Scale],
+        fitted: Mapping[str, Mapping[str, float]],
+        edges: Mapping[str, list[float]] | None = None,
+    ) -> None:
         self.scales = dict(scales)
+        self.edges = None if edges is None else dict(edges)
         self.fitted = {name: dict(values) for name, values in fitted.items()}
         self._columns = list(self.scales)
         stacked = {key: np.array([self.fitted[name][key] for name in self._columns]) for key in _FITTED}
@@ -29,18 +44,20 @@ class NumberEncoder:
         self._log = np.array([self.scales[name] == "log" for name in self._columns], dtype=bool)
 
     @classmethod
-    def fit(cls, table: Table, scales: Mapping[str, Scale]) -> "NumberEncoder":
-        """Learn mean, spread, range and presence of each column of `scales`."""
-        fitted = {name: _fit(_scaled(numbers(table, name), scale)) for name, scale in scales.items()}
-        return cls(scales, fitted)
+    def fit(cls, table: Table, scales: Mapping[str, Scale], *, num_bins: int | None = None) -> "NumberEncoder":
+        """Learn mean, spread, range and presence of each column of `scales`, and with `num_bins` quantiles."""
+        scaled = {name: _scaled(numbers(table, name), scale) for name, scale in scales.items()}
+        edges = None if num_bins is None else {name: _edges(values, num_bins) for name, values in scaled.items()}
+        return cls(scales, {name: _fit(values) for name, values in scaled.items()}, edges)
 
     @property
     def width(self) -> int:
         """Columns of the encoded matrix."""
-        return len(self._columns) + len(self._flagged)
+        columns = len(self._columns) if self.edges is None else sum(len(e) + 1 for e in self.edges.values())
+        return columns + len(self._flagged)
 
     def encode(self, table: Table) -> NDArray[np.float32]:
-        """Return float32 `[num_rows, width]`: the columns in order, then the flags of missing values."""
+        """Return float32 `[num_rows, width]`: the columns or their bins in order, then flags of missing values."""
         return self.encode_matrix(np.stack([numbers(table, name) for name in self._columns], axis=1))
 
     def encode_matrix(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -49,18 +66,30 @@ class NumberEncoder:
         raw[:, self._log] = np.log1p(np.maximum(raw[:, self._log], 0.0))
         raw[~np.isfinite(raw)] = np.nan
         missing = np.isnan(raw)
-        standard = (np.clip(raw, self._low, self._high) - self._mean) / self._std
+        values = self._standardized(raw, missing) if self.edges is None else self._binned(raw, missing)
+        return np.concatenate([values, missing[:, self._flagged]], axis=1, dtype=np.float32)
+
+    def _standardized(self, scaled: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+        standard: NDArray[np.float64] = (np.clip(scaled, self._low, self._high) - self._mean) / self._std
         standard[missing] = 0.0
-        return np.concatenate([standard, missing[:, self._flagged]], axis=1, dtype=np.float32)
+        return standard
+
+    def _binned(self, scaled: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        parts = []
+        for column, edges in enumerate((self.edges or {}).values()):
+            place = np.searchsorted(edges, scaled[:, column], side="right")
+            parts.append((place[:, None] == np.arange(len(edges) + 1)) & ~missing[:, column, None])
+        return np.concatenate(parts, axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serializable description."""
-        return {"scales": self.scales, "fitted": self.fitted}
+        described = {"scales": self.scales, "fitted": self.fitted}
+        return described if self.edges is None else {**described, "edges": self.edges}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NumberEncoder":
         """Rebuild from `to_dict`."""
-        return cls(values["scales"], values["fitted"])
+        return cls(values["scales"], values["fitted"], values.get("edges"))
 
 
 _FITTED = ("mean", "std", "low", "high", "flag")
@@ -68,6 +97,13 @@ _FITTED = ("mean", "std", "low", "high", "flag")
 
 def _scaled(raw: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
     return np.log1p(np.maximum(raw, 0.0)) if scale == "log" else raw
+
+
+def _edges(scaled: NDArray[np.float64], num_bins: int) -> list[float]:
+    """Return where bins of equally many values meet, `[num_bins - 1]`; a value that often repeats leaves bins empty."""
+    present = scaled[np.isfinite(scaled)]
+    found: list[float] = np.quantile(present if present.size else 0.0, np.arange(1, num_bins) / num_bins).tolist()
+    return found
 
 
 def _fit(scaled: NDArray[np.float64]) -> dict[str, float]:

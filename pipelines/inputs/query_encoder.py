@@ -20,6 +20,8 @@ USER_NUMBERS: dict[str, Scale] = {
 }
 QUERY_FEATURES = (*USER_NUMBERS, "recent_items", "attributes", "taste_categories", "taste_weights", "hour", "weekday")
 """Features that a query is encoded from."""
+TIME_WIDTH = 4
+"""Last columns of `query_numbers`: sine and cosine of the hour and of the weekday."""
 
 
 class QueryEncoder(Encoder):
@@ -38,7 +40,13 @@ class QueryEncoder(Encoder):
 
     @classmethod
     def fit(
-        cls, table: Table, *, item_vocabulary: Vocabulary, category_vocabulary: Vocabulary, num_oov_buckets: int
+        cls,
+        table: Table,
+        *,
+        item_vocabulary: Vocabulary,
+        category_vocabulary: Vocabulary,
+        num_oov_buckets: int,
+        num_bins: int | None = None,
     ) -> "QueryEncoder":
         """Learn from training-window rows with the columns of `retrieval_v1`.
 
@@ -48,6 +56,7 @@ class QueryEncoder(Encoder):
             category_vocabulary: shared with the item side, so that a taste is over the items' categories.
             num_oov_buckets: ids kept for unseen attributes and devices. Unseen users share one: nothing is known of
                 them by their id, and two with equal inputs get equal answers.
+            num_bins: bins of each number of `USER_NUMBERS`; None standardizes them.
         """
 
         def vocabulary(name: str, num_buckets: int = num_oov_buckets) -> Vocabulary:
@@ -63,7 +72,7 @@ class QueryEncoder(Encoder):
         }
         lists = {"history": "recent_items", "attributes": "attributes", "taste": "taste_categories"}
         widths = {name: longest(table, source) for name, source in lists.items()}
-        return cls(vocabularies, widths, NumberEncoder.fit(table, USER_NUMBERS))
+        return cls(vocabularies, widths, NumberEncoder.fit(table, USER_NUMBERS, num_bins=num_bins))
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -76,7 +85,7 @@ class QueryEncoder(Encoder):
             "taste": ((width["taste"],), "int32"),
             "taste_weights": ((width["taste"],), "float32"),
             "device": ((), "int32"),
-            "query_numbers": ((self.numbers.width + 4,), "float32"),
+            "query_numbers": ((self.numbers.width + TIME_WIDTH,), "float32"),
         }
 
     def encode(self, features: Table) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from pipelines.leakage.labels import labels_are_known_events
 from pipelines.leakage.predictive import no_feature_gives_the_label_away
 from pipelines.leakage.recompute import known_before_use, recomputed_from_raw_events
 from pipelines.leakage.splits import later_parts_come_later, no_event_in_two_parts, split_by_time
+from pipelines.leakage.supplied import has_supplied_vectors, supplied_vectors_are_of_the_past
 
 CHECKS = (
     split_by_time,
@@ -26,7 +27,7 @@ CHECKS = (
 def run_checks(
     evidence: Evidence, bundle: Path | None, *, min_positive_value: float | None
 ) -> tuple[LeakageCheck, ...]:
-    """Run every check; that of the model's vocabularies and normalizers if there is a model.
+    """Run every check; those of the model's vocabularies, normalizers and supplied vectors if there is a model.
 
     Args:
         evidence: the training set and its raw rows.
@@ -36,4 +37,6 @@ def run_checks(
     found = tuple(check(evidence) for check in CHECKS)
     if bundle is None:
         return found
-    return (*found, fitted_on_the_training_window(evidence, bundle, min_positive_value=min_positive_value))
+    fitted = fitted_on_the_training_window(evidence, bundle, min_positive_value=min_positive_value)
+    supplied = (supplied_vectors_are_of_the_past(evidence, bundle),) if has_supplied_vectors(bundle) else ()
+    return (*found, fitted, *supplied)

@@ -4,7 +4,7 @@ Read from the bundle's files and compared with the training rows by SQL and nump
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,9 @@ def foreign_scalers(
         raw = raw[np.isfinite(raw)]
         values = np.log1p(np.maximum(raw, 0)) if scalers["scales"][name] == "log" else raw
         expected = _statistics(values)
+        if "edges" in scalers:
+            fitted = fitted | _named(scalers["edges"][name])
+            expected |= _named(_quantiles(values, len(scalers["edges"][name]) + 1))
         wrong = {key: value for key, value in expected.items() if not np.isclose(fitted[key], value, 1e-6, 1e-9)}
         if wrong:
             key, value = next(iter(wrong.items()))
@@ -123,6 +126,19 @@ def foreign_scalers(
             example = f"{key} is {fitted[key]:.6g}; {value:.6g} on the training rows"
             findings.append(LeakageFinding(feature=f"{folder}/{name}", problem=problem, example=example))
     return findings
+
+
+def _named(edges: Iterable[float]) -> dict[str, float]:
+    return {f"edge {number}": float(edge) for number, edge in enumerate(edges, start=1)}
+
+
+def _quantiles(values: Any, num_bins: int) -> Any:
+    """Where equally many values lie on either side of each edge, as SQL's quantile_cont has it."""
+    ordered = np.sort(values) if values.size else np.zeros(1)
+    place = np.arange(1, num_bins) / num_bins * (len(ordered) - 1)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def _statistics(values: Any) -> dict[str, float]:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.negatives import Negatives, OwnItems
+from pipelines.models.periods import Rows
+
 Arrays = dict[str, NDArray[Any]]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,70 +64,40 @@ class EarlierStates:
         return np.asarray(self.by_user[self.place[rows] - back])
 
 
-@dataclass(frozen=True)
-class Periods:
-    """Equal stretches of the rows in order of time; a batch is of one period.
-
-    So the negatives of a label are items as they were around its time. Negatives of other times would carry the
-    popularity of other times, and the model could not learn what current popularity is worth.
-
-    Attributes:
-        edges: first row of each period and the end, `[num_periods + 1]`.
-        log_q: log probability that a row's item is drawn in its period, float32 `[num_rows]`.
-    """
-
-    edges: Rows
-    log_q: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, items: NDArray[np.integer[Any]], *, num_periods: int, batch_size: int) -> "Periods":
-        """Divide rows in order of time, `items` `[num_rows]`; no period is shorter than a batch."""
-        num_rows = len(items)
-        count = max(1, min(num_periods, num_rows // batch_size))
-        edges = np.linspace(0, num_rows, count + 1).astype(np.int64)
-        period = np.repeat(np.arange(count), np.diff(edges))
-        cell = period * (int(items.max(initial=0)) + 1) + items
-        _, position, counts = np.unique(cell, return_inverse=True, return_counts=True)
-        log_q = np.log(counts[position] / np.diff(edges)[period])
-        return cls(edges, log_q.astype(np.float32))
-
-    def num_batches(self, batch_size: int) -> int:
-        """Return how many batches an epoch has."""
-        lengths = np.diff(self.edges)
-        return int((lengths // np.minimum(batch_size, lengths)).sum())
-
-    def batches(self, batch_size: int, rng: np.random.Generator) -> list[Rows]:
-        """Return the rows of each batch of an epoch; a period's last, partial batch is left out."""
-        batches: list[Rows] = []
-        for low, high in pairwise(self.edges.tolist()):
-            rows = low + rng.permutation(high - low)
-            size = min(batch_size, high - low)
-            batches += [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
-        return [batches[number] for number in rng.permutation(len(batches))]
-
-
 def retrieval_batches(
     queries: Arrays,
     items: Arrays,
     states: EarlierStates,
-    periods: Periods,
+    negatives: Negatives,
     *,
     batch_size: int,
     rng: np.random.Generator,
+    start: int = 0,
+    own: OwnItems | None = None,
 ) -> Iterator[Batch]:
-    """Yield one epoch of batches for the two-tower model.
+    """Yield the batches of one epoch for the two-tower model.
+
+    Item inputs and `log_q` have the rows of the batch first, in the order of the queries, then further negatives.
 
     Args:
         queries: query inputs of the labels, `[num_rows, ...]`, in order of time.
         items: item inputs of the labels, `[num_rows, ...]`.
         states: which state of its user a row is seen from.
-        periods: which rows may share a batch, and their items' sampling probabilities.
+        negatives: which rows may share a batch, which items come beside theirs, and all their probabilities.
         batch_size: rows a step.
-        rng: decides the order of the rows and the states.
+        rng: decides the order of the rows, the states and further negatives.
+        start: the first batch wanted; those before it are drawn all the same, so that `rng` gives the same ones.
+        own: adds the input `own`: items of a batch that its users used, bool `[batch, num_columns]`.
     """
-    for batch in periods.batches(batch_size, rng):
+    for number, batch in enumerate(negatives.periods.batches(batch_size, rng)):
         rows = np.sort(batch)  # neighbours in memory are read together
         from_rows = states.draw(rows, rng)
+        columns = negatives.columns(rows, rng)
+        if number < start:
+            continue
         inputs = {name: values[from_rows] for name, values in queries.items()}
-        inputs |= {name: values[rows] for name, values in items.items()}
-        yield Batch({**inputs, "log_q": periods.log_q[rows]}, np.zeros(len(rows), dtype=np.float32))
+        inputs |= {name: values[columns] for name, values in items.items()}
+        inputs["log_q"] = negatives.log_q(columns, num_own=len(rows))
+        if own is not None:
+            inputs["own"] = own.mask(rows, columns)
+        yield Batch(inputs, np.zeros(len(rows), dtype=np.float32))

@@ -12,14 +12,14 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
     """Return the mean loss of telling each query's own item from the other items of the batch.
 
     The same as `DiagonalSoftmax` over `InBatchScores`: log-Q correction, accidental hits left out. Written by hand
-    because three matrix products and two passes over `[batch, batch]` are all it takes, where the general operations
-    and their gradients take about ten passes; on a processor those are most of a step.
+    because three matrix products and two passes over `[batch, num_items]` are all it takes, where the general
+    operations and their gradients take about ten passes; on a processor those are most of a step.
 
     Args:
         queries: unit vectors, `[batch, embedding_dim]`.
-        items: unit vectors of each query's own item, `[batch, embedding_dim]`.
-        item_ids: integers, `[batch]`; another row with the same item is no negative.
-        log_q: log probability that the item is drawn, float32 `[batch]`.
+        items: unit vectors of each query's own item, then of further negatives, `[num_items, embedding_dim]`.
+        item_ids: integers, `[num_items]`; another place with the same item is no negative.
+        log_q: log probability that the item is drawn, float32 `[num_items]`.
         temperature: divides the dot products; at least `LOWEST_TEMPERATURE`.
 
     Returns:
@@ -32,25 +32,27 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
         raise ValueError(f"temperature={temperature}; expected at least {LOWEST_TEMPERATURE}")
 
     def mean_loss(queries: Any, items: Any) -> Any:
-        num_rows = ops.cast(ops.shape(queries)[0], "float32")
-        own = ops.sum(queries * items, axis=1, keepdims=True) / temperature - log_q[:, None]
+        count = ops.shape(queries)[0]
+        num_rows, own_items = ops.cast(count, "float32"), items[:count]
+        own = ops.sum(queries * own_items, axis=1, keepdims=True) / temperature - log_q[:count, None]
         # Each row's scores are taken relative to its own item's, so that its sum is at least 1; where that item is so
         # unlikely that others could overflow, relative to what none of them can exceed by more than `HIGHEST`.
         shift = ops.maximum(own, 1 / temperature + ops.max(-log_q) - HIGHEST)
-        ones = ops.ones_like(own)
-        # Temperature, correction and shift ride along in the product: no pass of their own over [batch, batch].
+        ones, item_ones = ops.ones_like(own), ops.ones_like(items[:, :1])
+        # Temperature, correction and shift ride along in the product: no pass of their own over [batch, num_items].
         scores = ops.matmul(
             ops.concatenate([queries / temperature, ones, -shift], axis=1),
-            ops.transpose(ops.concatenate([items, -log_q[:, None], ones], axis=1)),
+            ops.transpose(ops.concatenate([items, -log_q[:, None], item_ones], axis=1)),
         )
-        others = ops.where(item_ids[:, None] == item_ids[None, :], 0.0, ops.exp(scores))
+        others = ops.where(item_ids[:count, None] == item_ids[None, :], 0.0, ops.exp(scores))
         own_share = ops.exp(own - shift)
         # The sum over a row rides along, too.
-        pulled = ops.matmul(others, ops.concatenate([items, ones], axis=1))
+        pulled = ops.matmul(others, ops.concatenate([items, item_ones], axis=1))
         total = pulled[:, -1:] + own_share
         own_share = own_share / total
-        to_queries = pulled[:, :-1] / total + (own_share - 1) * items
-        to_items = ops.matmul(ops.transpose(others), queries / total) + (own_share - 1) * queries
+        to_queries = pulled[:, :-1] / total + (own_share - 1) * own_items
+        to_items = ops.matmul(ops.transpose(others), queries / total)
+        to_items = ops.concatenate([to_items[:count] + (own_share - 1) * queries, to_items[count:]], axis=0)
         scale = 1 / (temperature * num_rows)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:

@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import RetrievalConfig
-from pipelines.models.batches import Arrays, Batch, EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import Arrays, EarlierStates, retrieval_batches
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.frequencies import StreamedFrequencies
+from pipelines.models.negatives import Negatives, OwnItems
+from pipelines.models.periods import Periods
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
+from pipelines.models.training import EpochBatches, Fit, Step, fit_epochs, predict, prepare_keras, step_of
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
+CELLS_AN_ITEM = 8  # of each hash of a streamed frequency: one or two items in a hundred share both their cells
 STEPS_PER_EXECUTION = 16  # without coming back to Python
 
 
@@ -42,7 +46,8 @@ class RetrievalData:
         queries: query inputs of the training labels, in order of time, `[num_rows, ...]`.
         items: item inputs of the training labels, `[num_rows, ...]`.
         validation_queries: query inputs of validation labels, `[num_validation, ...]`.
-        validation_rows: row of each validation label's item in `corpus`, `[num_validation]`.
+        validation_rows: row of each validation label's item in `corpus`, `[num_validation]`; without any the last
+            epoch is kept.
         corpus: item inputs of the corpus as of the validation cut, `[num_items, ...]`.
         vectors: table of supplied item vectors that the input `vector` points into; None for none.
     """
@@ -89,44 +94,68 @@ def train_two_tower(
         TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
     """
     prepare_keras(seed)
-    from pipelines.models.two_tower import TwoTower
-
-    model = TwoTower(
-        dict(query_shapes),
-        dict(item_shapes),
-        dict(sizes),
-        seed=seed,
-        vectors=None if data.vectors is None else data.vectors.shape,
-        **config.model_dump(
-            include={
-                "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout",
-                "item_dropout", "num_oov_buckets", "num_hard_negatives",
-            }
-        ),
-    )  # fmt: skip
+    vectors = None if data.vectors is None else (data.vectors.shape[0], data.vectors.shape[1])
+    model = build_two_tower(query_shapes, item_shapes, sizes, config=config, seed=seed, vectors=vectors)
     if data.vectors is not None:
         model.vectors.set_weights([data.vectors])
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
-    periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
-    states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
-
-    def draw(rng: np.random.Generator) -> Iterator[Batch]:
-        return retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng)
-
+    cells = CELLS_AN_ITEM * sizes["item"]
+    stream = StreamedFrequencies(cells, config.frequency_rate) if config.log_q == "stream" else None
     fit = fit_epochs(
         model,
-        drawn_batches(draw, count=periods.num_batches(config.batch_size), seed=seed),
+        epoch_batches(data, config, stream, seed=seed),
         epochs=epochs,
         patience=config.patience,
-        validate=lambda: validation_metrics(model, data),
+        validate=(lambda: validation_metrics(model, data)) if len(data.validation_rows) else None,
         watch=WATCH,
         of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
+        state=stream.state if stream else None,
     )
     return model, fit
+
+
+def build_two_tower(
+    query_shapes: Mapping[str, Any],
+    item_shapes: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    *,
+    config: RetrievalConfig,
+    seed: int,
+    vectors: tuple[int, int] | None = None,
+) -> Any:
+    """Return a TwoTower that has learnt nothing; see `train_two_tower`."""
+    from pipelines.models.two_tower import TwoTower
+
+    own = {
+        "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout", "item_dropout",
+        "num_oov_buckets", "num_hard_negatives", "scene_units",
+    }  # fmt: skip
+    settings = config.model_dump(include=own)
+    return TwoTower(dict(query_shapes), dict(item_shapes), dict(sizes), vectors=vectors, seed=seed, **settings)
+
+
+def epoch_batches(
+    data: RetrievalData, config: RetrievalConfig, stream: StreamedFrequencies | None, *, seed: int
+) -> EpochBatches:
+    """Return the batches of any epoch, for `fit_epochs`; a stream takes in every batch that is given out."""
+    users, items = data.queries["user"], data.items["item"]
+    periods = Periods.of(items, num_periods=config.num_periods, batch_size=config.batch_size)
+    states = EarlierStates.of(users, share=config.earlier_share, longest=config.earlier_longest)
+    negatives = Negatives.of(items, periods, num_sampled=config.num_sampled_negatives, stream=stream)
+    own = OwnItems(users, items) if config.num_hard_negatives else None
+
+    def of(epoch: int, start: int) -> tuple[int, Iterator[Step]]:
+        batches = retrieval_batches(
+            data.queries, data.items, states, negatives, batch_size=config.batch_size,
+            rng=np.random.default_rng([seed, epoch]), start=start, own=own,
+        )  # fmt: skip
+        return periods.num_batches(config.batch_size), map(step_of, batches)
+
+    return of
 
 
 def validation_metrics(model: Any, data: RetrievalData) -> dict[str, float]:

@@ -99,17 +99,18 @@ def fit_epochs(
     of: str,
     checkpoints: Path | None,
     checkpoint_batches: int,
+    state: Arrays | None = None,
 ) -> Fit:
     """Train a compiled and built model until `watch` stops growing, and leave it with the weights of the best epoch.
 
     Killed anywhere and called again with equal arguments, it ends with the same weights and curves: a checkpoint holds
-    the model's variables (the states of dropout are among them), the optimizer's, the position in the data, and the
-    best epoch.
+    the model's variables (the states of dropout are among them), the optimizer's, the position in the data, what the
+    batches remember, and the best epoch.
 
     Args:
         model: compiled Keras model.
         batches: epoch and first batch -> number of the epoch's batches, and those from the first on. They must be a
-            function of the epoch alone.
+            function of the epoch and of `state`.
         epochs: at most this many passes.
         patience: epochs without improvement after which to stop.
         validate: measures the model as it is: metric -> value, higher is better for `watch`; None keeps the last epoch.
@@ -117,12 +118,14 @@ def fit_epochs(
         of: what this run is; a checkpoint of another is refused.
         checkpoints: folder for checkpoints; None keeps none.
         checkpoint_batches: batches between two checkpoints; one also follows each epoch.
+        state: what drawing batches remembers from one to the next: arrays that it changes in place.
 
     Raises:
         TrainingError: the loss or the watched metric is not finite, or the checkpoint is of another run.
     """
     model.optimizer.build(model.trainable_variables)
-    progress = (checkpoints and _restore(model, checkpoints, of)) or Progress()
+    remembered = list((state or {}).values())
+    progress = (checkpoints and _restore(model, remembered, checkpoints, of)) or Progress()
     while progress.epoch <= epochs and progress.epoch - 1 - progress.fit.best_epoch < max(patience, 1):
         count, rest = batches(progress.epoch, progress.batch)
         while progress.batch < count:
@@ -131,10 +134,10 @@ def fit_epochs(
             progress.loss_sum += chunk * _run(model, rest, chunk)
             progress.batch += chunk
             if checkpoints and progress.batch < count:
-                _keep(model, progress, checkpoints, of)
+                _keep(model, progress, remembered, checkpoints, of)
         _finish_epoch(model, progress, validate, watch)
         if checkpoints:
-            _keep(model, progress, checkpoints, of)
+            _keep(model, progress, remembered, checkpoints, of)
     if progress.best_weights:
         _assign(model.variables, progress.best_weights)
     return progress.fit
@@ -202,9 +205,12 @@ def _finish_epoch(model: Any, progress: Progress, validate: Callable[[], dict[st
     progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
 
 
-def _keep(model: Any, progress: Progress, folder: Path, of: str) -> None:
+def _keep(model: Any, progress: Progress, remembered: list[NDArray[Any]], folder: Path, of: str) -> None:
     # Seeds of dropout are variables of the model: they are the random state.
-    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "best": progress.best_weights}
+    groups = {
+        "model": model.variables, "optimizer": model.optimizer.variables, "best": progress.best_weights,
+        "remembered": remembered,
+    }  # fmt: skip
     arrays = {f"{name}_{i}": np.asarray(value) for name, values in groups.items() for i, value in enumerate(values)}
     fit = progress.fit
     state = {
@@ -214,13 +220,15 @@ def _keep(model: Any, progress: Progress, folder: Path, of: str) -> None:
     write_checkpoint(folder, state, arrays)
 
 
-def _restore(model: Any, folder: Path, of: str) -> Progress | None:
+def _restore(model: Any, remembered: list[NDArray[Any]], folder: Path, of: str) -> Progress | None:
     found = read_checkpoint(folder, of=of)
     if found is None:
         return None
     state, arrays = found
     _assign(model.variables, _group(arrays, "model"))
     _assign(model.optimizer.variables, _group(arrays, "optimizer"))
+    for values, kept in zip(remembered, _group(arrays, "remembered"), strict=True):
+        np.copyto(values, kept)
     fit = Fit(state["curves"], state["best_epoch"], state["best"])
     return Progress(fit, state["epoch"], state["batch"], state["loss_sum"], _group(arrays, "best"))
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from pipelines.inputs.query_encoder import TIME_WIDTH
 from pipelines.models.in_batch_softmax import LOWEST_TEMPERATURE, in_batch_softmax
 from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_pooling import HistoryPooling
@@ -14,7 +15,7 @@ from pipelines.models.losses import DiagonalSoftmax
 
 Shapes = dict[str, Any]  # input name -> (shape of one row, dtype), as the encoders say it
 ITEM_IDS = "item"
-LOG_Q = "log_q"
+LOG_Q, OWN = "log_q", "own"
 
 
 @keras.saving.register_keras_serializable("tandem")
@@ -38,11 +39,17 @@ class TwoTower(keras.Model):
         item_dropout: share of item ids replaced by an unseen one while training.
         num_oov_buckets: ids kept for unseen values.
         num_hard_negatives: learn from only this many of each row's highest negatives; 0 is all.
+        scene_units: units of the dense layers of a third tower, which reads what is of the request alone: device, hour
+            and weekday. Its output scales and shifts the query's vector (FiLM, Perez and others 2018) before that is
+            brought to length 1, so that what is asked of the index stays one vector. Empty for none: then the query
+            tower reads them beside the rest.
         vectors: rows and columns of the table of supplied item vectors, which is not trained; None for none.
         seed: seed of the id dropout.
 
-    Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`. The
-    loss reads `item` and `log_q` `[batch]` of the same dict.
+    Call: query inputs and item inputs in one dict -> `queries` `[batch, embedding_dim]` and `items` `[num_items,
+    embedding_dim]`, unit vectors. The items of the queries come first, further negatives after them. The loss reads
+    `item` and `log_q` `[num_items]` of the same dict, and with hard negatives `own`, bool `[batch, num_items]`: items
+    that the query's user used, which are no negatives.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class TwoTower(keras.Model):
         item_dropout: float = 0.05,
         num_oov_buckets: int = 8,
         num_hard_negatives: int = 0,
+        scene_units: tuple[int, ...] = (),
         vectors: tuple[int, int] | None = None,
         seed: int = 0,
         **kwargs: Any,
@@ -70,6 +78,7 @@ class TwoTower(keras.Model):
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
             "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives,
+            "scene_units": tuple(scene_units),
             "vectors": None if vectors is None else tuple(vectors), "seed": seed,
         }  # fmt: skip
         self._num_seeds = 0
@@ -79,6 +88,7 @@ class TwoTower(keras.Model):
         if vectors is not None:
             rows, columns = vectors
             self.vectors = keras.layers.Embedding(rows, columns, "zeros", trainable=False, name="vectors")
+        self.scene_tower = self._build_scene_tower() if scene_units else None
         self.query_tower = self._build_query_tower()
         self.item_tower = self._build_item_tower()
         self.scores = InBatchScores(temperature, name="scores")
@@ -97,7 +107,8 @@ class TwoTower(keras.Model):
         settings, sides = self._settings, (y_pred["queries"], y_pred["items"], x[ITEM_IDS], x[LOG_Q])
         if not settings["num_hard_negatives"] and settings["temperature"] >= LOWEST_TEMPERATURE:
             return in_batch_softmax(*sides, temperature=settings["temperature"])
-        logits = self.scores(list(sides))
+        own = [x[OWN]] if OWN in x else []
+        logits = self.scores([*sides, *own])
         return ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
 
     def build(self, input_shape: Any) -> None:
@@ -126,12 +137,40 @@ class TwoTower(keras.Model):
             parts.append(BagPooling()([tables["category"](inputs["taste"]), inputs["taste"], inputs["taste_weights"]]))
         if "attributes" in inputs:
             parts.append(BagPooling()([tables["attribute"](inputs["attributes"]), inputs["attributes"]]))
-        if "device" in inputs:  # a request need not say it
-            dropout = IdDropout(settings["user_dropout"], settings["num_oov_buckets"], self._next_seed())
-            parts.append(tables["device"](dropout(inputs["device"])))
+        numbers = inputs.get("query_numbers")
+        if self.scene_tower is None:
+            parts += self._scene(inputs)
+        elif numbers is not None:
+            numbers = numbers[:, :-TIME_WIDTH]
+        if numbers is not None:
+            parts.append(numbers)
+        vectors = self._head(parts, skip=skip)
+        if self.scene_tower is not None:
+            scale, shift = self.scene_tower({name: inputs[name] for name in self.scene_tower.input})
+            vectors = keras.layers.Add()([keras.layers.Multiply()([vectors, scale]), shift])
+        return keras.Model(inputs, unit(vectors), name="query_tower")
+
+    def _build_scene_tower(self) -> keras.Model:
+        """Return the tower from what is of the request alone to a scale and a shift; at first 1 and 0."""
+        settings = self._settings
+        inputs = input_tensors({k: v for k, v in settings["query_shapes"].items() if k in ("device", "query_numbers")})
+        if not inputs:
+            raise ValueError(f"query inputs {', '.join(settings['query_shapes'])}; expected device or query_numbers")
+        parts = self._scene(inputs)
         if "query_numbers" in inputs:
-            parts.append(inputs["query_numbers"])
-        return keras.Model(inputs, self._head(parts, skip=skip), name="query_tower")
+            parts.append(inputs["query_numbers"][:, -TIME_WIDTH:])
+        hidden = self._dense(parts, settings["scene_units"])
+        dim = settings["embedding_dim"]
+        scale = keras.layers.Dense(dim, bias_initializer="ones", name="scale")(hidden)
+        shift = keras.layers.Dense(dim, name="shift")(hidden)
+        return keras.Model(inputs, [scale, shift], name="scene_tower")
+
+    def _scene(self, inputs: dict[str, Any]) -> list[Any]:
+        """Return what a request says of itself apart from the time; it need not say it."""
+        if "device" not in inputs:
+            return []
+        dropout = IdDropout(self._settings["user_dropout"], self._settings["num_oov_buckets"], self._next_seed())
+        return [self.tables["device"](dropout(inputs["device"]))]
 
     def _build_item_tower(self) -> keras.Model:
         settings, tables = self._settings, self.tables
@@ -147,7 +186,7 @@ class TwoTower(keras.Model):
         if self.vectors is not None:
             projection = keras.layers.Dense(settings["embedding_dim"], activation="silu", name="vector_projection")
             parts.append(projection(self.vectors(inputs["vector"])))
-        return keras.Model(inputs, self._head(parts, skip=item), name="item_tower")
+        return keras.Model(inputs, unit(self._head(parts, skip=item)), name="item_tower")
 
     def _next_seed(self) -> int:
         """Return a seed no other layer has: with equal masks, towers would recognize each other's rows by them."""
@@ -156,15 +195,23 @@ class TwoTower(keras.Model):
         return seed
 
     def _head(self, parts: list[Any], *, skip: Any) -> Any:
-        """Return unit vectors: dense layers over `parts`, added to a projection of `skip`."""
+        """Return dense layers over `parts`, added to a projection of `skip`."""
         settings = self._settings
-        hidden = keras.layers.Concatenate()(parts)
-        for units in settings["hidden_units"]:
+        output = keras.layers.Dense(settings["embedding_dim"])(self._dense(parts, settings["hidden_units"]))
+        return keras.layers.Add()([output, keras.layers.Dense(settings["embedding_dim"], use_bias=False)(skip)])
+
+    def _dense(self, parts: list[Any], num_units: tuple[int, ...]) -> Any:
+        """Return hidden layers over `parts` side by side."""
+        hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        for units in num_units:
             hidden = keras.layers.Dense(units, activation="silu")(hidden)
-            hidden = keras.layers.Dropout(settings["dropout"], seed=self._next_seed())(hidden)
-        output = keras.layers.Dense(settings["embedding_dim"])(hidden)
-        output = keras.layers.Add()([output, keras.layers.Dense(settings["embedding_dim"], use_bias=False)(skip)])
-        return keras.layers.UnitNormalization(name="embedding")(output)
+            hidden = keras.layers.Dropout(self._settings["dropout"], seed=self._next_seed())(hidden)
+        return hidden
+
+
+def unit(vectors: Any) -> Any:
+    """Return vectors of length 1, the output of a tower."""
+    return keras.layers.UnitNormalization(name="embedding")(vectors)
 
 
 def input_tensors(shapes: Shapes) -> dict[str, Any]:

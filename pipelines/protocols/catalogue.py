@@ -40,6 +40,19 @@ EASE_AND_ALS = Contender(
     },
     is_random=True,
 )
+# Epochs as in the tutorial; the rest was chosen on the validation part.
+TWO_TOWER_OF_USERS = Contender(
+    "two-tower of user and title ids, 3 epochs",
+    "id_two_tower",
+    {"epochs": 3, "history_length": 0, "user_dropout": 0.0, "learning_rate": 0.01, "temperature": 0.2},
+    is_random=True,
+)
+TWO_TOWER_OF_TITLES = Contender(
+    "two-tower with the user's titles, 3 epochs",
+    "id_two_tower",
+    {"epochs": 3, "history_length": 100, "history": "others", "learning_rate": 0.02, "temperature": 0.2},
+    is_random=True,
+)
 BIASES = Contender("biases", "biases")
 BIASED_FACTORS = Contender("biased factors", "biased_factors", is_random=True)
 BAYESIAN_FACTORS = Contender("Bayesian factors", "bayesian_factors", is_random=True)
@@ -216,7 +229,7 @@ ML_100K_TUTORIAL = Protocol(
         Published("retrieval, 3 epochs", {"hits_at_100": 0.2363}, "TensorFlow Recommenders, retrieval tutorial"),
     ),
     goal={"hits_at_100": 0.33},
-    contenders=(EASE_SHORT_ROWS, EASE, POPULARITY),
+    contenders=(EASE_SHORT_ROWS, TWO_TOWER_OF_TITLES, TWO_TOWER_OF_USERS, EASE, POPULARITY),
 )
 
 ML_100K_STRATIFIED = Protocol(

@@ -21,6 +21,7 @@ from pipelines.models.retrieval import RetrievalData, export_towers, train_two_t
 from pipelines.models.retrievers.base import Retriever, RunOptions
 from pipelines.models.retrievers.bundle import write_retriever
 from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, retriever_settings
+from pipelines.models.retrievers.content_vectors import know_new_items_by_content
 from pipelines.models.retrievers.measuring import validation_metrics
 from pipelines.models.retrievers.similarity import Nearest, nearest
 from pipelines.models.retrievers.training_data import LabelReader
@@ -127,6 +128,11 @@ def _chosen(config: RetrievalConfig) -> Retriever | None:
                 "retrieval.settings and retrieval.preset are of models other than two_tower, whose settings are "
                 "retrieval.embedding_dim, retrieval.epochs and so on; set those, or choose another retrieval.model"
             )
+        if config.content_vectors:
+            raise ConfigError(
+                "retrieval.content_vectors is of models other than two_tower, whose item tower reads content as it is; "
+                "leave it out, or choose another retrieval.model"
+            )
         return None
     if config.item_vectors is not None:
         raise ConfigError(
@@ -152,9 +158,11 @@ def _without_place(config: RetrievalConfig) -> dict[str, Any]:
 def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]:
     """Return what a model was trained with: of all settings those that it reads."""
     if chosen is None:
-        own = config.model_dump(exclude={"preset", "settings", "segment"})
+        own = config.model_dump(exclude={"preset", "settings", "segment", "content_vectors"})
         return {f"retrieval.{name}": value for name, value in own.items()}
-    shared = config.model_dump(include={"model", "preset", "segment", "num_oov_buckets", "min_positive_value"})
+    shared = config.model_dump(
+        include={"model", "preset", "segment", "num_oov_buckets", "content_vectors", "min_positive_value"}
+    )
     settings = {f"settings.{name}": value for name, value in chosen.settings.model_dump().items()}
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
@@ -190,6 +198,8 @@ def _train_retriever(
     )
     bundle = folder / "bundle"
     width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
+    if config.content_vectors:
+        know_new_items_by_content(bundle, item_encoder, latest_items(train), seed=options.seed)
     manifest = _manifest(training_set, config, width=width, history_length=reader.history_length)
     (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
     _write_run(folder, fitted.fit, num_rows=train.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
@@ -207,10 +217,12 @@ def _train_two_tower(
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
+    bundle = folder / "bundle"
     vectors = None
     if config.item_vectors is not None:
         supplied = SuppliedVectors.read(config.item_vectors, config.vector_column, trained_on=train[ITEM_ID])
         item_encoder.vector_ids, vectors = supplied.item_ids, supplied.table
+        supplied.save_moments(bundle)
     data = replace(_encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
@@ -222,7 +234,6 @@ def _train_two_tower(
         seed=options.seed,
         checkpoints=options.checkpoints,
     )
-    bundle = folder / "bundle"
     query_encoder.save(bundle / "query_inputs")
     item_encoder.save(bundle / "item_inputs")
     export_towers(model, bundle, data)
@@ -235,12 +246,18 @@ def _train_two_tower(
 
 def fit_encoders(train: pa.Table, config: RetrievalConfig) -> tuple[ItemEncoder, QueryEncoder]:
     """Fit both encoders on training-window labels; history and taste share the items' vocabularies."""
-    items = ItemEncoder.fit(train, num_oov_buckets=config.num_oov_buckets, max_text_tokens=config.max_text_tokens)
+    items = ItemEncoder.fit(
+        train,
+        num_oov_buckets=config.num_oov_buckets,
+        max_text_tokens=config.max_text_tokens,
+        num_bins=config.num_bins,
+    )
     queries = QueryEncoder.fit(
         train,
         item_vocabulary=items.vocabularies["item"],
         category_vocabulary=items.vocabularies["category"],
         num_oov_buckets=config.num_oov_buckets,
+        num_bins=config.num_bins,
     )
     return items, queries
 

@@ -35,6 +35,7 @@ MODELS: dict[str, str] = {
     "item2vec": "item2vec:Item2Vec",
     "profile": "profile:Profile",
     "youtube": "youtube:YouTube",
+    "id_two_tower": "id_two_tower:IdTwoTower",
     "blend": "blend:Blend",
     "gru": "gru:GRU",
     "sasrec": "sasrec:SASRec",

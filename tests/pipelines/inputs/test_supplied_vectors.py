@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,17 @@ def test_an_encoder_keeps_which_items_have_a_vector(tmp_path):
     assert loaded.encode(items)["vector"].tolist() == [2, 1, 0]
 
 
+def test_moments_are_of_each_row_or_of_the_file_or_unknown(tmp_path):
+    moment = datetime(2025, 1, 31, tzinfo=UTC)
+    read = partial(SuppliedVectors.read, column="vector", trained_on=TRAINED)
+    assert read(written(tmp_path)).as_of.to_pylist() == [None] * 3
+    given = written(tmp_path, as_of=["2025-01-31T00:00:00Z", None, "2025-01-31T01:00:00+01:00"])
+    assert read(given).as_of.to_pylist() == [moment, None, moment]
+    table = pq.read_table(written(tmp_path)).replace_schema_metadata({"as_of": "2025-01-31T00:00:00Z"})
+    pq.write_table(table, given)
+    assert read(given).as_of.to_pylist() == [moment] * 3
+
+
 @pytest.mark.parametrize(
     ("columns", "column", "message"),
     [
@@ -60,6 +73,7 @@ def test_an_encoder_keeps_which_items_have_a_vector(tmp_path):
         ({"vector": [1.0, 2.0, 3.0]}, "vector", "is double; expected lists of numbers"),
         ({"vector": [[1.0], [1.0, 2.0], [1.0]]}, "vector", "have 1 to 2 numbers; expected as many in each"),
         ({"vector": [[1.0], [float("nan")], [1.0]]}, "vector", "the vector of item b in .* is not finite"),
+        ({"as_of": ["2025-01-31T00:00:00Z", "soon", None]}, "vector", "`as_of` of .* is no moment"),
         ({"item_id": ["a", "a", "b"]}, "vector", "has 1 items twice"),
         ({"item_id": ["x", "y", "z"]}, "vector", "vectors of 3 items, none of which is in the training window"),
     ],

@@ -25,8 +25,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built.at(tmp_path_factory.mktemp("fitted"), tables)
 
 
-def bundle(built: Built, folder: Path, rows: pa.Table, *, late: timedelta = timedelta(0)) -> Path:
-    items, queries = fit_encoders(rows, RetrievalConfig(max_text_tokens=4))
+def bundle(
+    built: Built, folder: Path, rows: pa.Table, *, late: timedelta = timedelta(0), num_bins: int | None = None
+) -> Path:
+    items, queries = fit_encoders(rows, RetrievalConfig(max_text_tokens=4, num_bins=num_bins))
     items.save(folder / "item_inputs")
     queries.save(folder / "query_inputs")
     until = built.training_set.validation_start + late
@@ -60,6 +62,22 @@ def test_a_vocabulary_and_a_normalizer_of_all_rows_are_found(tmp_path: Path, bui
     assert findings["item_inputs/item"].example == "value 'new'"
     assert "are not those of the training rows" in findings["query_inputs/user_num_events"].problem
     assert "item_inputs/item_num_events" in findings
+
+
+def test_bins_of_the_training_window_pass(tmp_path: Path, built: Built) -> None:
+    folder = bundle(built, tmp_path, built.rows("train"), num_bins=6)
+    assert fitted_on_the_training_window(built.evidence(), folder, min_positive_value=None).findings == ()
+
+
+def test_a_bin_of_other_rows_is_found(tmp_path: Path, built: Built) -> None:
+    folder = bundle(built, tmp_path, built.rows("train"), num_bins=6)
+    file = folder / "query_inputs" / "query_encoder.json"
+    encoder = json.loads(file.read_text())
+    encoder["numbers"]["edges"]["user_num_events"][2] += 0.01
+    file.write_text(json.dumps(encoder))
+    (finding,) = fitted_on_the_training_window(built.evidence(), folder, min_positive_value=None).findings
+    assert finding.feature == "query_inputs/user_num_events"
+    assert finding.problem == "its edge 3 are not those of the training rows"
 
 
 def test_a_window_that_reaches_into_validation_is_found(tmp_path: Path, built: Built) -> None:

@@ -1,6 +1,8 @@
 import numpy as np
 
-from pipelines.models.batches import EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import EarlierStates, retrieval_batches
+from pipelines.models.negatives import Negatives, OwnItems
+from pipelines.models.periods import Periods
 
 USERS = np.array([7, 8, 7, 7, 8, 7])
 
@@ -46,10 +48,11 @@ def test_no_period_is_shorter_than_a_batch():
     assert Periods.of(np.zeros(3, int), num_periods=50, batch_size=40).edges.tolist() == [0, 3]
 
 
-def epoch(seed: int = 0) -> list:
+def epoch(seed: int = 0, *, num_sampled: int = 0, start: int = 0, own: OwnItems | None = None) -> list:
     rows, rng = np.arange(6), np.random.default_rng(seed)
-    periods = Periods.of(rows, num_periods=2, batch_size=1)
-    return list(retrieval_batches({"user": rows}, {"item": rows}, states(0.0), periods, batch_size=1, rng=rng))
+    negatives = Negatives.of(rows, Periods.of(rows, num_periods=2, batch_size=1), num_sampled=num_sampled, stream=None)
+    sides = {"user": rows}, {"item": rows}
+    return list(retrieval_batches(*sides, states(0.0), negatives, batch_size=1, rng=rng, start=start, own=own))
 
 
 def test_an_epoch_has_every_row_once_and_queries_beside_their_items():
@@ -65,3 +68,23 @@ def test_the_generator_decides_the_order():
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_further_items_come_after_the_own_ones():
+    for batch in epoch(num_sampled=3):
+        assert batch.inputs["item"].shape == batch.inputs["log_q"].shape == (4,)
+        assert batch.inputs["item"][:1].tolist() == batch.inputs["user"].tolist()
+        assert "own" not in batch.inputs
+
+
+def test_an_epoch_that_is_gone_on_with_has_the_same_batches():
+    for whole, rest in zip(epoch(num_sampled=3)[2:], epoch(num_sampled=3, start=2), strict=True):
+        for name, values in whole.inputs.items():
+            np.testing.assert_array_equal(rest.inputs[name], values)
+
+
+def test_own_items_are_named_where_they_are_asked_for():
+    users, items = USERS, np.arange(6)
+    for batch in epoch(num_sampled=3, own=OwnItems(users, items)):
+        expected = users[batch.inputs["user"]][:, None] == users[batch.inputs["item"]][None, :]
+        np.testing.assert_array_equal(batch.inputs["own"], expected)

@@ -4,24 +4,25 @@ import pytest
 BATCH, DIM = 12, 5
 
 
-def unit(seed: int) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(BATCH, DIM)).astype(np.float32)
+def unit(seed: int, num_rows: int = BATCH) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(num_rows, DIM)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def losses(temperature: float) -> list[list[np.ndarray]]:
-    """Loss and gradients by hand, and by the layers it is the same as."""
+def losses(temperature: float, num_sampled: int = 0) -> list[list[np.ndarray]]:
+    """Loss and gradients by hand, and by the layers it is the same as; so many items come after the queries' own."""
     import tensorflow as tf
 
     from pipelines.models.in_batch_softmax import in_batch_softmax
     from pipelines.models.layers.in_batch_scores import InBatchScores
     from pipelines.models.losses import DiagonalSoftmax
 
-    ids = tf.constant(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], np.int32))
-    log_q = tf.constant(np.log(np.random.default_rng(2).uniform(1e-6, 0.2, BATCH)).astype(np.float32))
+    num_items = BATCH + num_sampled
+    ids = tf.constant(np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3][:num_items], np.int32))
+    log_q = tf.constant(np.log(np.random.default_rng(2).uniform(1e-6, 0.2, num_items)).astype(np.float32))
     found = []
     for fused in (True, False):
-        queries, items = tf.Variable(unit(0)), tf.Variable(unit(1))
+        queries, items = tf.Variable(unit(0)), tf.Variable(unit(1, num_items))
         with tf.GradientTape() as tape:
             if fused:
                 loss = in_batch_softmax(queries, items, ids, log_q, temperature=temperature)
@@ -33,9 +34,10 @@ def losses(temperature: float) -> list[list[np.ndarray]]:
     return found
 
 
+@pytest.mark.parametrize("num_sampled", [0, 6])
 @pytest.mark.parametrize("temperature", [1.0, 0.07, 0.02])
-def test_it_is_the_softmax_of_the_layers_and_so_is_its_gradient(temperature: float):
-    by_hand, by_layers = losses(temperature)
+def test_it_is_the_softmax_of_the_layers_and_so_is_its_gradient(temperature: float, num_sampled: int):
+    by_hand, by_layers = losses(temperature, num_sampled)
     for mine, other in zip(by_hand, by_layers, strict=True):
         np.testing.assert_allclose(mine, other, rtol=2e-4, atol=2e-5 * np.abs(other).max())
 

@@ -20,11 +20,20 @@ def test_hard_negatives_keep_the_highest_of_each_row():
     np.testing.assert_allclose(loss(1), expected, rtol=1e-5)
 
 
+def test_items_that_are_no_query_s_own_are_negatives():
+    from pipelines.models.losses import DiagonalSoftmax
+
+    every = np.asarray(DiagonalSoftmax().call(None, LOGITS[:2]))
+    np.testing.assert_allclose(every, np.log(np.exp(LOGITS[:2]).sum(axis=1)) - [2.0, 0.5], rtol=1e-5)
+    hardest = np.asarray(DiagonalSoftmax(1).call(None, LOGITS[:2]))
+    np.testing.assert_allclose(hardest, loss(1)[:2], rtol=1e-5)
+
+
 def test_wrong_shape_is_refused():
     from pipelines.models.losses import DiagonalSoftmax
 
     with pytest.raises(ValueError, match="expected"):
-        DiagonalSoftmax().call(np.zeros(3), LOGITS[:2])
+        DiagonalSoftmax().call(np.zeros(3), LOGITS[:, :2])
 
 
 def test_it_survives_its_config():

@@ -14,7 +14,7 @@ from pipelines.models.export import export_onnx, load_onnx, run_onnx
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
 from pipelines.models.training import predict
 from tests.support.rows import feature_rows
-from tests.support.train_and_die import train_and_die
+from tests.support.train_and_die import stopped_after, train_and_die
 
 CONFIG = RetrievalConfig(
     embedding_dim=16, hidden_units=(16,), feature_dim=4, batch_size=64, epochs=4, learning_rate=0.02
@@ -134,16 +134,14 @@ def test_more_labels_are_seen_in_fewer_epochs():
     assert len(fit.curves["loss"]) == 2
 
 
-def fitted(folder: Path | None, *, seed: int = 5, hard: int = 0) -> tuple[Any, Any]:
+def fitted(folder: Path | None, *, seed: int = 5, **changed: Any) -> tuple[Any, Any]:
     """Train on ids alone: users like every fourth item; 40 batches an epoch, a checkpoint every seven."""
     rng = np.random.default_rng(0)
     users = rng.integers(0, 40, 1_280).astype(np.int32)
     items = (rng.integers(0, 32, 1_280) * 4 + users % 4).astype(np.int32)
     asked, wanted = {"user": users[:200]}, items[:200].astype(np.int64)
     data = RetrievalData({"user": users}, {"item": items}, asked, wanted, {"item": np.arange(128, dtype=np.int32)})
-    config = CONFIG.model_copy(
-        update={"batch_size": 32, "epochs": 3, "patience": 3, "num_periods": 1, "num_hard_negatives": hard}
-    )
+    config = CONFIG.model_copy(update={"batch_size": 32, "epochs": 3, "patience": 3, "num_periods": 1, **changed})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "CHECKPOINT_BATCHES", 7)
         return train_two_tower(data, config=config, seed=seed, checkpoints=folder, **IDS)
@@ -155,7 +153,7 @@ def test_it_learns_from_ids_alone():
 
 
 def test_it_learns_from_hard_negatives_alone():
-    _, fit = fitted(None, hard=8)
+    _, fit = fitted(None, num_hard_negatives=8)
     assert fit.curves["loss"][-1] < 0.9 * fit.curves["loss"][0]
 
 
@@ -170,6 +168,112 @@ def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path):
         fitted(tmp_path, seed=6)
 
 
+def test_what_a_stream_of_labels_taught_is_kept_with_the_weights(tmp_path: Path):
+    how = {"log_q": "stream", "frequency_rate": 0.2, "num_sampled_negatives": 16, "epochs": 2}
+    with stopped_after(9):
+        fitted(tmp_path, **how)
+    (resumed, went), (uninterrupted, expected) = fitted(tmp_path, **how), fitted(None, **how)
+    assert went == expected
+    for weight, other in zip(resumed.variables, uninterrupted.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
+
+
+def cold_cosine(num_sampled: int) -> float:
+    """Return the mean cosine of users with items that were used once, long ago."""
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, 40, 1_280).astype(np.int32)
+    items = np.r_[np.arange(64, 128), rng.integers(0, 16, 1_216) * 4 + users[64:] % 4].astype(np.int32)
+    every = {"item": np.arange(128, dtype=np.int32)}
+    data = RetrievalData({"user": users}, {"item": items}, {"user": users[-9:]}, items[-9:].astype(np.int64), every)
+    config = CONFIG.model_copy(
+        update={
+            "batch_size": 16, "epochs": 3, "patience": 3, "num_periods": 10, "temperature": 0.2,
+            "num_sampled_negatives": num_sampled,
+        }
+    )  # fmt: skip
+    model, _ = train_two_tower(data, config=config, seed=1, **IDS)
+    people = {"user": np.arange(40, dtype=np.int32)}
+    return float((predict(model.query_tower, people) @ predict(model.item_tower, every)[64:].T).mean())
+
+
+def test_items_nobody_uses_any_more_are_told_apart_by_negatives_of_the_catalogue():
+    assert cold_cosine(32) < cold_cosine(0) - 0.15
+
+
+def scenes() -> tuple[RetrievalData, dict[str, Any]]:
+    """Return labels of which the device decides what they are of, and the user nothing."""
+    rng = np.random.default_rng(0)
+    users, devices = (rng.integers(0, high, 1_280).astype(np.int32) for high in (40, 2))
+    items = (rng.integers(0, 32, 1_280) * 2 + devices).astype(np.int32)
+    queries = {"user": users, "device": devices + 9, "query_numbers": np.zeros((1_280, 6), np.float32)}
+    asked, every = {name: values[:200] for name, values in queries.items()}, np.arange(64, dtype=np.int32)
+    data = RetrievalData(queries, {"item": items}, asked, items[:200].astype(np.int64), {"item": every})
+    shapes = {"user": ((), "int32"), "device": ((), "int32"), "query_numbers": ((6,), "float32")}
+    sizes = {"user": 40, "item": 64, "device": 11}
+    return data, {"query_shapes": shapes, "item_shapes": {"item": ((), "int32")}, "sizes": sizes}
+
+
+@pytest.fixture(scope="module")
+def three_towers() -> tuple[Any, Any, RetrievalData]:
+    data, shapes = scenes()
+    config = CONFIG.model_copy(
+        update={"num_periods": 1, "batch_size": 16, "epochs": 2, "temperature": 0.2, "scene_units": (8,)}
+    )
+    model, fit = train_two_tower(data, config=config, seed=1, **shapes)
+    return model, fit, data
+
+
+def test_a_third_tower_learns_what_is_done_in_a_scene(three_towers):
+    _, fit, _ = three_towers
+    assert fit.best > 0.95  # a scene's 32 items of 64 stand among the first 50; any order: 0.78
+
+
+def test_a_third_tower_scales_and_shifts_the_query(three_towers):
+    model, _, data = three_towers
+    copy, inputs = type(model).from_config(model.get_config()), _first(data.queries, 8)
+    scale, shift = (copy.scene_tower.get_layer(name) for name in ("scale", "shift"))
+    nothing, direction = np.zeros(scale.kernel.shape), np.arange(scale.bias.shape[0])
+    found = []
+    for scale_bias, shift_bias in ((1 + direction, 0 * direction), (-1 - direction, 0 * direction), (0, direction)):
+        scale.set_weights([nothing, 0 * direction + scale_bias])
+        shift.set_weights([nothing, shift_bias])
+        found.append(predict(copy.query_tower, inputs))
+    np.testing.assert_allclose(found[1], -found[0], atol=1e-6)
+    np.testing.assert_allclose(found[2], np.tile(direction / np.linalg.norm(direction), (8, 1)), atol=1e-6)
+    assert found[0].std(axis=0).max() > 0.01
+
+
+def test_what_a_third_tower_reads_reaches_the_query_through_it_alone(three_towers):
+    model, _, data = three_towers
+    assert set(model.scene_tower.input) == {"device", "query_numbers"}
+    inputs = _first(data.queries, 8)
+    later = {**inputs, "query_numbers": inputs["query_numbers"] + [0, 0, 1, 0, 0, 0]}
+    other = {**inputs, "query_numbers": inputs["query_numbers"] + [1, 0, 0, 0, 0, 0]}
+    before, after = (predict(model.scene_tower, {k: x[k] for k in model.scene_tower.input}) for x in (inputs, other))
+    np.testing.assert_array_equal(before[0], after[0])  # numbers of the user are not the scene's
+    assert not np.allclose(predict(model.query_tower, later), predict(model.query_tower, inputs), atol=1e-3)
+
+
+def test_a_third_tower_is_kept_and_exported_within_the_query_tower(three_towers, tmp_path: Path):
+    import keras
+
+    model, _, data = three_towers
+    export_towers(model, tmp_path, data)
+    expected = predict(model.query_tower, data.queries)
+    (embeddings,) = run_onnx(load_onnx(tmp_path / "query_tower.onnx"), data.queries).values()
+    np.testing.assert_allclose(embeddings, expected, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(predict(loaded.query_tower, data.queries), expected, atol=1e-6)
+
+
+def test_a_third_tower_of_nothing_is_refused():
+    from pipelines.models.two_tower import TwoTower
+
+    with pytest.raises(ValueError, match="query inputs user; expected device or query_numbers"):
+        TwoTower(*(IDS[name] for name in ("query_shapes", "item_shapes", "sizes")), scene_units=(8,))
+
+
 JAX = """
 import numpy as np
 from tests.pipelines.models.test_retrieval import CONFIG, encoded
@@ -180,6 +284,9 @@ model, fit = train_two_tower(data, config=CONFIG.model_copy(update={"epochs": 1}
 assert keras.backend.backend() == "jax"
 assert np.isfinite(fit.curves["loss"]).all(), fit
 print([tuple(w.shape) for w in model.get_weights()])
+more = {"num_sampled_negatives": 32, "log_q": "stream", "scene_units": (8,), "epochs": 1}
+_, fit = train_two_tower(data, config=CONFIG.model_copy(update=more), seed=1, **shapes)
+assert np.isfinite(fit.curves["loss"]).all(), fit
 """
 
 

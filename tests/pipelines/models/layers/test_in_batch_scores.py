@@ -28,6 +28,17 @@ class TestInBatchScores(KerasLayerContract):
         return [QUERIES, ITEMS, ITEM_IDS[None], LOG_Q]
 
 
+def test_further_items_are_negatives_of_all_but_their_own_and_the_users():
+    from pipelines.models.layers.in_batch_scores import InBatchScores
+
+    more = [QUERIES[:2], ITEMS, np.array([7, 8, 7], np.int32), LOG_Q]
+    scores = np.asarray(InBatchScores(0.5)(more))
+    np.testing.assert_allclose(scores, [[3.0, 2.0, -1e9], [1.0, 4.0, 1.0]])
+    own = np.array([[True, True, False], [True, True, False]])
+    scores = np.asarray(InBatchScores(0.5)([*more, own]))
+    np.testing.assert_allclose(scores, [[3.0, -1e9, -1e9], [-1e9, 4.0, 1.0]])  # the wanted item is the user's, too
+
+
 def test_a_temperature_that_divides_by_zero_is_refused():
     from pipelines.models.layers.in_batch_scores import InBatchScores
 

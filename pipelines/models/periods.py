@@ -1,0 +1,56 @@
+"""Stretches of time that a batch does not cross."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Periods:
+    """Equal stretches of the rows in order of time; a batch is of one period.
+
+    So the negatives of a label are items as they were around its time. Negatives of other times would carry the
+    popularity of other times, and the model could not learn what current popularity is worth.
+
+    Attributes:
+        edges: first row of each period and the end, `[num_periods + 1]`.
+        log_q: log probability that a row's item is drawn in its period, float32 `[num_rows]`.
+    """
+
+    edges: Rows
+    log_q: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, items: NDArray[np.integer[Any]], *, num_periods: int, batch_size: int) -> "Periods":
+        """Divide rows in order of time, `items` `[num_rows]`; no period is shorter than a batch."""
+        num_rows = len(items)
+        count = max(1, min(num_periods, num_rows // batch_size))
+        edges = np.linspace(0, num_rows, count + 1).astype(np.int64)
+        period = np.repeat(np.arange(count), np.diff(edges))
+        cell = period * (int(items.max(initial=0)) + 1) + items
+        _, position, counts = np.unique(cell, return_inverse=True, return_counts=True)
+        log_q = np.log(counts[position] / np.diff(edges)[period])
+        return cls(edges, log_q.astype(np.float32))
+
+    def period_of(self, rows: Rows) -> int:
+        """Return the period of a batch's rows."""
+        return int(np.searchsorted(self.edges, rows[0], side="right")) - 1
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return how many batches an epoch has."""
+        lengths = np.diff(self.edges)
+        return int((lengths // np.minimum(batch_size, lengths)).sum())
+
+    def batches(self, batch_size: int, rng: np.random.Generator) -> list[Rows]:
+        """Return the rows of each batch of an epoch; a period's last, partial batch is left out."""
+        batches: list[Rows] = []
+        for low, high in pairwise(self.edges.tolist()):
+            rows = low + rng.permutation(high - low)
+            size = min(batch_size, high - low)
+            batches += [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
+        return [batches[number] for number in rng.permutation(len(batches))]
