@@ -30,6 +30,7 @@ from pipelines.entrypoints.forgetting import check_forgotten, find_user, forget_
 from pipelines.entrypoints.handover import drainable, last_published, publish, receive
 from pipelines.entrypoints.releasing import assemble_release, build_index, compare_release, promote_release
 from pipelines.entrypoints.reproducing import list_protocols, reproduce
+from pipelines.entrypoints.searching import plan_search, report_search, run_trials
 from pipelines.entrypoints.training import (
     build_ranking_set,
     build_training_set,
@@ -81,6 +82,7 @@ __all__ = [
     "materialize_online",
     "model_names",
     "parse_as_of",
+    "plan_search",
     "promote_release",
     "publish",
     "ranker_names",
@@ -92,10 +94,12 @@ __all__ = [
     "report_leakage",
     "report_parity",
     "report_ranking_leakage",
+    "report_search",
     "reproduce",
     "resolve_config",
     "resolve_params",
     "run_address",
+    "run_trials",
     "runs_folder",
     "seal_events",
     "take_snapshot",

@@ -1,6 +1,7 @@
 """Fitting Keras models: measured every epoch, the best epoch kept, resumed where it was killed."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pipelines.models.checkpoints import read_checkpoint, write_checkpoint
 
 Step = tuple[Any, ...]  # as Keras takes it: (inputs,), (inputs, targets) or (inputs, targets, weights)
 EpochBatches = Callable[[int, int], tuple[int, Iterator[Step]]]
+AfterEpoch = Callable[["Fit"], None]
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def fit_epochs(
     of: str,
     checkpoints: Path | None,
     checkpoint_batches: int,
+    after_epoch: AfterEpoch | None = None,
 ) -> Fit:
     """Train a compiled and built model until `watch` stops growing, and leave it with the weights of the best epoch.
 
@@ -117,6 +120,7 @@ def fit_epochs(
         of: what this run is; a checkpoint of another is refused.
         checkpoints: folder for checkpoints; None keeps none.
         checkpoint_batches: batches between two checkpoints; one also follows each epoch.
+        after_epoch: told how training went so far, before the epoch's checkpoint; what it raises ends the training.
 
     Raises:
         TrainingError: the loss or the watched metric is not finite, or the checkpoint is of another run.
@@ -133,6 +137,8 @@ def fit_epochs(
             if checkpoints and progress.batch < count:
                 _keep(model, progress, checkpoints, of)
         _finish_epoch(model, progress, validate, watch)
+        if after_epoch:
+            after_epoch(progress.fit)
         if checkpoints:
             _keep(model, progress, checkpoints, of)
     if progress.best_weights:
@@ -161,6 +167,12 @@ def step_of(batch: Batch) -> Step:
     """Return a batch as Keras takes it."""
     step = (batch.inputs, batch.targets)
     return step if batch.weights is None else (*step, batch.weights)
+
+
+def forget_models() -> None:
+    """Give up what Keras keeps of the models built so far, if it was used: the next is built as in a new process."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
 
 
 def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:

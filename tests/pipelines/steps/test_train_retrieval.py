@@ -76,13 +76,13 @@ def test_the_run_says_what_the_model_was_made_from(world):
 
 def test_equal_arguments_give_the_version_that_is_there(world, monkeypatch):
     labels, registry, artifacts, model = world
-    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    monkeypatch.setattr("pipelines.steps.train_retrieval.train_into", None)
     assert train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1) == model
 
 
 def test_a_run_killed_before_registration_is_not_trained_again(world, monkeypatch, tmp_path: Path):
     labels, _, artifacts, model = world
-    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    monkeypatch.setattr("pipelines.steps.train_retrieval.train_into", None)
     again = train_retrieval(labels, config=CONFIG, registry=MemoryRegistry(tmp_path), artifacts=artifacts, seed=1)
     assert again.digest == model.digest
 
