@@ -77,12 +77,10 @@ def _file(path: Path) -> Json:
         values = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(
-            f"--space {path} cannot be read: {' '.join(str(error).split())}; expected KEY=SPEC, or a YAML file of those"
+            f"--space {path} cannot be read: {error}; expected KEY=SPEC or a YAML file of those"
         ) from error
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"--space {path} holds {type(values).__name__}; expected lines such as `retrieval.epochs: 2..8`"
-        )
+        raise ConfigError(f"--space {path} holds {values!r}; expected lines such as `retrieval.epochs: 2..8`")
     return values
 
 
@@ -94,19 +92,21 @@ def _say(trial: Json) -> None:
 
 def _command(parsed: argparse.Namespace, settings: Json) -> str:
     """Return the command that trains what was searched, with the best settings."""
-    import yaml
-
     given = parameters(parsed)
     words = ["tandem", "train", parsed.model]
     for name in ("config", "source", "data", "mapping", "dataset", "seed"):
         words += [f"--{name}", str(given[name])] if name in given else []
     words += ["--preset", parsed.preset] if parsed.preset else []
-    values = {key: yaml.safe_dump(value, default_flow_style=True, width=10_000) for key, value in settings.items()}
-    for pair in parsed.set + [
-        f"{key}={text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}" for key, text in values.items()
-    ]:
+    for pair in (*parsed.set, *(f"{key}={_as_yaml(value)}" for key, value in settings.items())):
         words += ["--set", pair]
     return shlex.join(words)
+
+
+def _as_yaml(value: Any) -> str:
+    """Return what `--set` reads as the value: small numbers too, which JSON writes otherwise."""
+    import yaml
+
+    return str(yaml.safe_dump([value], default_flow_style=True, width=10_000)).strip()[1:-1]
 
 
 def _print(result: Json) -> None:
