@@ -1,5 +1,6 @@
 """Fitting Keras models: measured every epoch, the best epoch kept, resumed where it was killed."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -173,6 +174,8 @@ def forget_models() -> None:
     """Give up what Keras keeps of the models built so far, if it was used: the next is built as in a new process."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
+        # It warns of what is traced again, as each new model must be.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:
