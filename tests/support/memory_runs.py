@@ -11,7 +11,7 @@ from pipelines.stores.runs import RunMetrics
 
 @dataclass
 class MemoryRuns:
-    """`artifacts` has a folder a run; `told` what its page shows; `records` what was written; `finished` what was added."""
+    """`artifacts` has a folder a run; `told` what its page shows; `records` what was written, `finished` what to it."""
 
     artifacts: dict[str, Path] = field(default_factory=dict)
     told: dict[str, RunMetrics] = field(default_factory=dict)

@@ -70,18 +70,9 @@ class Searching:
 
 
 def start_worker(folder: Path, search: Search, *, killed_at: str = "", call: int = 1) -> subprocess.Popen[bytes]:
-    """Start a worker; with `killed_at`, such as `module:Class.method`, it is killed when that is called for the n-th time."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        __name__,
-        str(folder),
-        search.model_dump_json(),
-        killed_at,
-        str(call),
-    ]
+    """Start a worker; with `killed_at`, such as `module:Class.method`, it dies when that is called for the n-th time."""
+    arguments = [str(folder), search.model_dump_json(), killed_at, str(call)]
+    command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
     return subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
 
 

@@ -84,9 +84,10 @@ def killed_claim(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         def die(*args: Any, **kwargs: Any) -> None:
             raise Killed
 
-        with monkeypatch.context() as patch, pytest.raises(Killed), study.working():
+        with monkeypatch.context() as patch, study.working():
             patch.setattr(target, attribute, die)
-            study.claim()
+            with pytest.raises(Killed):
+                study.claim()
 
     return claim
 
@@ -112,7 +113,7 @@ def test_every_slot_is_tried_once_and_the_best_is_known(whole):
     assert means[1] > means[0]
     shares = whole.importances()
     assert sum(shares.values()) == pytest.approx(1)
-    assert list(shares) == [RATE, SIZE]
+    assert set(shares) == {RATE, SIZE}
 
 
 @pytest.mark.parametrize("done", [3, 11])
@@ -242,9 +243,10 @@ def test_a_definition_that_was_killed_half_way_is_written_by_the_next(place, mon
     def die(*args: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(optuna.Study, "set_user_attr", die)
-        place.begin(3)
+        with pytest.raises(Killed):
+            place.begin(3)
     with pytest.raises(ConfigError, match="there is no search"):
         place.open(f"{place.test}-a")
     assert place.open(place.begin(3)).pinned == {"training_set": 1}

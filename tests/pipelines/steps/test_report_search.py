@@ -62,7 +62,7 @@ def test_without_a_complete_trial_the_first_reason_is_said(searching, monkeypatc
         raise TrainingError("the loss is nan")
 
     search = searching.plan(2, study="hopeless")
-    with pytest.raises(TrainingError, match="0 of 2 trials of search 'hopeless' are complete, 0 ended. Expected"):
+    with pytest.raises(TrainingError, match=r"0 of 2 trials of search 'hopeless' are complete, 0 ended\. Expected"):
         searching.report(search)
     monkeypatch.setattr("pipelines.steps.run_trials.train_into", diverge)
     searching.run(search)
