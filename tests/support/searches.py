@@ -70,7 +70,7 @@ class Searching:
 
 
 def start_worker(folder: Path, search: Search, *, killed_at: str = "", call: int = 1) -> subprocess.Popen[bytes]:
-    """Start a worker; with `killed_at`, such as `module:Class.method`, it dies when that is called for the n-th time."""
+    """Start a worker; with `killed_at`, such as `module:Class.method`, it dies at the n-th call of that."""
     arguments = [str(folder), search.model_dump_json(), killed_at, str(call)]
     command = [sys.executable, "-W", "ignore", "-m", __name__, *arguments]
     return subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})

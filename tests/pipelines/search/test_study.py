@@ -11,7 +11,6 @@ import pytest
 
 from pipelines.errors import ConfigError
 from pipelines.search import study as module
-from pipelines.search.storage import open_storage
 from pipelines.search.study import Outcome, SearchStudy, define
 
 RATE, SIZE = "retrieval.learning_rate", "retrieval.embedding_dim"
@@ -42,8 +41,10 @@ class Place:
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    folder = tmp_path_factory.mktemp("searches")
-    return open_storage("sqlite", folder), folder
+    """A storage in memory, which is quick; the tests of the steps have a file, and processes that share it."""
+    from optuna.storages import InMemoryStorage
+
+    return InMemoryStorage(), tmp_path_factory.mktemp("searches")
 
 
 @pytest.fixture

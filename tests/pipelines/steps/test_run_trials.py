@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def test_what_was_trained_is_not_trained_again(searching, monkeypatch, stopped_a
 def test_two_processes_at_once_share_a_grid_though_one_is_killed(searching):
     search = searching.plan(100, space=GRID, study="shared")
     killed = start_worker(searching.folder, search, killed_at="pipelines.search.study:Trial.end")
+    while not list((searching.folder / "search" / "shared").glob("[0-9a-f]*.lock")):  # until it is at work
+        assert killed.poll() is None
+        time.sleep(0.02)
     searching.run(search)
     assert killed.wait() == -signal.SIGKILL
     searching.run(search)
@@ -150,9 +154,10 @@ def test_what_diverges_fails_alone_with_its_reason(searching, monkeypatch):
 
 
 def test_a_validation_window_without_rows_is_said(searching, monkeypatch):
-    monkeypatch.setattr(
-        "pipelines.steps.run_trials.train_into", lambda folder, *given, **more: write_run(folder, Fit())
-    )
+    def measure_nothing(folder: Path, *given: Any, **more: Any) -> None:
+        write_run(folder, Fit())
+
+    monkeypatch.setattr("pipelines.steps.run_trials.train_into", measure_nothing)
     searching.run(searching.plan(1, study="unmeasured"))
     (found,) = tried(searching, "unmeasured")
     assert found.outcome.error == "no row of the validation window gives validation_unseen_ndcg_at_10"
