@@ -79,7 +79,7 @@ class Blend(Retriever):
         figures: dict[str, float] = {}
         for number, part in enumerate(self.parts):
             own = options.checkpoints and options.checkpoints / f"part_{number}"
-            fitted = part.fit(train, options=replace(options, checkpoints=own, after_epoch=None), validation=validation)
+            fitted = part.fit(train, options=replace(options, checkpoints=own), validation=validation)
             figures |= {f"part_{number}_{name}": value for name, value in fitted.figures.items()}
         if self.settings.scale == "model":
             self.deviations = self._mean_deviations(train if validation is None else validation.queries, options.seed)
