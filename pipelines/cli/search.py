@@ -116,9 +116,11 @@ def _print(result: Json) -> None:
     ranked = sorted(trials, key=lambda one: (one["state"] != "complete", -(one["value"] or 0), one["trial"]))
     keys = sorted(result["settings"])
     rows = [(*_about(one), *(_shown(one["settings"][key]) for key in keys)) for one in ranked[:MOST_SHOWN]]
-    columns = ("trial", result["metric"], "", "seconds", *(key.rpartition(".")[2] for key in keys))
+    columns = ("trial", "value", "", "seconds", *(key.rpartition(".")[2] for key in keys))
     ended = ", ".join(f"{count} {state}" for state, count in result["num_ended"].items())
-    print_table(columns, rows, title=f"search {result['study']}: {ended} of {result['num_trials']} trials")
+    print_table(
+        columns, rows, title=f"search {result['study']} by {result['metric']}: {ended} of {result['num_trials']} trials"
+    )
 
 
 def _about(trial: Json) -> tuple[str, str, str, str]:

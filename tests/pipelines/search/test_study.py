@@ -167,9 +167,22 @@ def test_the_dead_are_replaced_and_the_living_left_alone(place):
             assert (again.slot, again.settings) == (lost.slot, lost.settings)
             again.end(Outcome("complete", 0.6))
             assert third.claim() is None
-        kept.end(Outcome("complete", 0.7))
+        kept.end(Outcome("complete", 0.7, (0.1, 0.7)))  # trained before: it was not told of epochs
     assert [one.outcome.value for one in living.tried()] == [0.7, 0.6, 0.5]
     assert [one.settings for one in living.tried()] == [kept.settings, lost.settings, other.settings]
+    assert living.tried()[0].outcome.epochs == (0.1, 0.7)
+
+
+def test_what_the_dead_tried_is_tried_again_though_more_is_known_by_now(place):
+    name = place.begin(12)
+    study, dead = place.open(name), place.open(name)
+    work(study, most=10)
+    with study.working():
+        with dead.working():
+            lost = dead.claim()
+            study.claim().end(Outcome("complete", 9.0))
+        again = study.claim()
+    assert (again.slot, again.settings) == (lost.slot, lost.settings)
 
 
 def test_workers_at_once_share_the_points_of_a_grid_and_stop_at_its_end(place):
