@@ -177,6 +177,38 @@ def model_params() -> dict[str, Param]:
     }
 
 
+def search_params() -> dict[str, Param]:
+    """Return the parameters of a search for settings."""
+    return {
+        "trials": Param(
+            20, type="integer", minimum=1, title="Trials", description="Settings that are tried in all, by all tasks."
+        ),
+        "workers": Param(
+            2,
+            type="integer",
+            minimum=1,
+            maximum=64,
+            title="Tasks at once",
+            description="Tasks that share the trials. Each trains in a process of its own: mind memory and processors.",
+        ),
+        "space": Param(
+            {},
+            type=["object", "null"],
+            title="Space",
+            description='Setting -> list or range, such as {"retrieval.learning_rate": "log:1e-4..1e-2", '
+            '"retrieval.embedding_dim": [32, 64]}. Empty: the model\'s own, which `tandem models --json` shows.',
+        ),
+        "study": Param(
+            None,
+            type=["null", "string"],
+            pattern="^[a-z0-9][a-z0-9._-]*$",
+            title="Study",
+            description="Name of the search: one that is there goes on, and may get more trials. Empty: named after "
+            "data set, model and what is searched.",
+        ),
+    }
+
+
 def as_of_param() -> Param:
     """Return the parameter that fixes the moment whose knowledge is used."""
     return Param(

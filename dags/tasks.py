@@ -262,6 +262,47 @@ def train_retrieval(config: str, training_set: Json) -> Json:
     return entrypoints.train_retrieval(config, training_set)
 
 
+@task(execution_timeout=timedelta(minutes=10))
+def plan_search(config: str, training_set: Json) -> Json:
+    """Begin the search of this run's parameters, or find the one that was begun."""
+    from pipelines import entrypoints
+
+    params = get_current_context()["params"]
+    search = entrypoints.plan_search(config, training_set, params["trials"], params["study"], params["space"])
+    log.info("search %s: %d trials, by %s", search["study"], search["num_trials"], search["metric"])
+    return search
+
+
+@task(retries=0, execution_timeout=timedelta(minutes=2))
+def resolve_workers(search: Json) -> list[int]:
+    """Return a number for each task that works on the search at once: as many as asked for, if there are the trials."""
+    asked = int(get_current_context()["params"]["workers"])
+    return list(range(1, min(asked, search["num_trials"]) + 1))
+
+
+@task(retries=2, execution_timeout=timedelta(hours=12))
+def run_trials(config: str, search: Json, worker: int) -> int:
+    """Work on the search beside the other workers until no trial is left; returns how many this one did."""
+    from pipelines import entrypoints
+
+    def say(trial: Json) -> None:
+        about = (trial[key] for key in ("trial", "state", "value", "error"))
+        log.info("worker %d, trial %d: %s %s %s", worker, *about)
+
+    return entrypoints.run_trials(config, search, say)
+
+
+@task(execution_timeout=timedelta(minutes=30))
+def report_search(config: str, search: Json) -> Json:
+    """Say which settings were best, and finish the search's run in MLflow."""
+    from pipelines import entrypoints
+
+    result = entrypoints.report_search(config, search)
+    log.info("best %s: %.4f with %s", result["metric"], result["value"], result["settings"])
+    log.info("train it: tandem train %s --config %s", result["model"], result["config"])
+    return result
+
+
 @task(execution_timeout=timedelta(hours=2))
 def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
     """Prove that the training set and the model made from it knew only the past."""

@@ -207,6 +207,15 @@ class RankingConfig(Section):
     patience: int = Field(2, ge=1, description="epochs without gain before training ends")
 
 
+class SearchConfig(Section):
+    """The search for a model's best settings on the validation window: `tandem search`."""
+
+    prune: bool = Field(True, description="end a trial early that is worse than half of the others at the same epoch")
+    num_unpruned: int = Field(5, ge=1, description="trials that must be complete before any is ended early")
+    prune_from_epoch: int = Field(2, ge=1, description="first epoch after which a trial may be ended")
+    max_trials: int = Field(500, ge=1, le=5_000, description="trials that may be asked for")
+
+
 class ColdStartConfig(Section):
     """Goals for those a recommender knows least, as relative gain over popularity on `evaluation.metric`."""
 
@@ -305,6 +314,9 @@ class ServicesConfig(Section):
     served_log: Literal["files", "redis"] = Field(
         "files", description="where serving keeps events: files below home, or Redis at SERVED_REDIS"
     )
+    search_storage: Literal["sqlite", "postgres"] = Field(
+        "sqlite", description="where searches are kept: a file below home, or PostgreSQL at SEARCH_DATABASE"
+    )
 
 
 class Config(Section):
@@ -320,6 +332,7 @@ class Config(Section):
     leakage: LeakageConfig = LeakageConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
     ranking: RankingConfig = RankingConfig()
+    search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
     promotion: PromotionConfig = PromotionConfig()

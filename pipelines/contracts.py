@@ -6,7 +6,7 @@ Times are UTC with microseconds.
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -246,6 +246,34 @@ class ModelComparison(Ref):
     values: dict[str, float] = Field(description="line -> the metric")
     uri: str = Field(description="folder with report.json, report.html and plots")
     run_id: str = Field(description="the comparison's own run in MLflow")
+
+
+class Search(Ref):
+    """A study: trials of one model's settings on one training set, in a storage that several processes share."""
+
+    study: str
+    dataset: str
+    model: str
+    metric: str
+    num_trials: int
+    training_set: TrainingSet
+    run_id: str
+
+
+class SearchResult(Ref):
+    """What a search has found so far; `settings` is dotted key -> value of the best trial."""
+
+    study: str
+    dataset: str
+    model: str
+    metric: str
+    value: float
+    settings: dict[str, Any]
+    num_trials: int
+    num_ended: dict[str, int]
+    uri: str
+    config: str
+    run_id: str
 
 
 class Removed(Ref):

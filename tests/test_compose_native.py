@@ -57,7 +57,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -
         yield stack
     finally:
         stack.stop()
-        for name in ("airflow", "mlflow", "feast"):
+        for name in ("airflow", "mlflow", "feast", "search"):
             psql(f'DROP DATABASE IF EXISTS "{name}{suffix}" WITH (FORCE)')
             psql(f'DROP ROLE IF EXISTS "{name}{suffix}"')
         shutil.rmtree(stack.scratch, ignore_errors=True)

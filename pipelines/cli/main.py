@@ -19,6 +19,7 @@ from pipelines.cli import (
     reproduce,
     rollback,
     run,
+    search,
     status,
     steps,
     stop,
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="tandem", description="Workflow-orchestrated MLOps for recommender systems.")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     checks = (bitemporal_report, check_features, check_parity, leakage_check)
-    shown = (feature_catalogue, forgetting, training_set, models, compare, reproduce)
+    shown = (feature_catalogue, forgetting, training_set, models, search, compare, reproduce)
     for command in (run, up, stop, status, recommend, explain, rollback, chains, *checks, *shown, steps):
         command.add(commands)
     return root

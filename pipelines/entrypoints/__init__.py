@@ -36,6 +36,7 @@ from pipelines.entrypoints.releasing import (
     rollback_release,
 )
 from pipelines.entrypoints.reproducing import list_protocols, reproduce
+from pipelines.entrypoints.searching import plan_search, report_search, run_trials
 from pipelines.entrypoints.training import (
     build_ranking_set,
     build_training_set,
@@ -87,6 +88,7 @@ __all__ = [
     "materialize_online",
     "model_names",
     "parse_as_of",
+    "plan_search",
     "promote_release",
     "publish",
     "ranker_names",
@@ -98,11 +100,13 @@ __all__ = [
     "report_leakage",
     "report_parity",
     "report_ranking_leakage",
+    "report_search",
     "reproduce",
     "resolve_config",
     "resolve_params",
     "rollback_release",
     "run_address",
+    "run_trials",
     "runs_folder",
     "seal_events",
     "take_snapshot",

@@ -92,6 +92,38 @@ def reliability(file: Path, found: Reliability) -> None:
     save(figure, file)
 
 
+def search_history(file: Path, values: Sequence[float | None], pruned: Sequence[bool], metric: str) -> None:
+    """Draw what each trial of a search reached, and the best complete one so far.
+
+    Args:
+        file: PNG to write.
+        values: of each trial, in order; None for one that failed.
+        pruned: whether it was ended early, at the value that it had by then.
+        metric: name of the values.
+    """
+    figure, (axis,) = new_figure(1)
+    points = [(number, value, early) for number, (value, early) in enumerate(zip(values, pruned, strict=True), start=1)]
+    for early, label, marker in ((False, "complete", "o"), (True, "pruned", "x")):
+        shown = [(number, value) for number, value, was in points if was == early and value is not None]
+        if shown:
+            color = COLORS["popularity"] if early else COLORS["recommender"]
+            axis.plot(*zip(*shown, strict=True), marker, color=color, label=label)
+    complete = [(number, value) for number, value, early in points if not early and value is not None]
+    best = [max(value for _, value in complete[: place + 1]) for place in range(len(complete))]
+    axis.plot([number for number, _ in complete], best, drawstyle="steps-post", color="black", label="best so far")
+    finish(axis, metric.replace("_", " "), "trial")
+    save(figure, file)
+
+
+def importances(file: Path, shares: Mapping[str, float]) -> None:
+    """Draw a bar a setting: its share of what the settings explain."""
+    figure, (axis,) = new_figure(1)
+    names = list(shares)[::-1]
+    axis.barh(names, [shares[name] for name in names], color=COLORS["recommender"])
+    finish(axis, "what the differences between trials come from", "share")
+    save(figure, file)
+
+
 def _distinct(systems: Iterable[str]) -> dict[str, Any]:
     """Return a colour a system: its own, or one that no other has."""
     from matplotlib import colormaps

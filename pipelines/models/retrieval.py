@@ -15,7 +15,7 @@ from pipelines.models.frequencies import StreamedFrequencies
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Periods
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import EpochBatches, Fit, Step, fit_epochs, predict, prepare_keras, step_of
+from pipelines.models.training import AfterEpoch, EpochBatches, Fit, Step, fit_epochs, predict, prepare_keras, step_of
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
@@ -36,6 +36,15 @@ class TwoTowerModel:
     )
     Settings = RetrievalConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    objective: ClassVar[str] = WATCH
+    space: ClassVar[dict[str, Any]] = {
+        "embedding_dim": [32, 64, 128],
+        "hidden_units": [[64], [128], [256, 128]],
+        "temperature": "log:0.03..0.2",
+        "learning_rate": "log:0.0005..0.01",
+        "dropout": "0.0..0.4",
+        "user_dropout": "0.0..0.6",
+    }
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ def train_two_tower(
     config: RetrievalConfig,
     seed: int,
     checkpoints: Path | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> tuple[Any, Fit]:
     """Return the trained TwoTower and how training went.
 
@@ -89,6 +99,7 @@ def train_two_tower(
         config: the model and how to train it.
         seed: decides initial weights, order of rows and dropout; equal seeds give equal models on one device.
         checkpoints: folder for checkpoints; None keeps none.
+        after_epoch: told after each epoch how training went so far; what it raises ends the training.
 
     Raises:
         TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
@@ -114,6 +125,7 @@ def train_two_tower(
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
         state=stream.state if stream else None,
+        after_epoch=after_epoch,
     )
     return model, fit
 

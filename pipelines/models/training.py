@@ -1,6 +1,8 @@
 """Fitting Keras models: measured every epoch, the best epoch kept, resumed where it was killed."""
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from pipelines.models.checkpoints import read_checkpoint, write_checkpoint
 
 Step = tuple[Any, ...]  # as Keras takes it: (inputs,), (inputs, targets) or (inputs, targets, weights)
 EpochBatches = Callable[[int, int], tuple[int, Iterator[Step]]]
+AfterEpoch = Callable[["Fit"], None]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def fit_epochs(
     checkpoints: Path | None,
     checkpoint_batches: int,
     state: Arrays | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Fit:
     """Train a compiled and built model until `watch` stops growing, and leave it with the weights of the best epoch.
 
@@ -119,6 +123,7 @@ def fit_epochs(
         checkpoints: folder for checkpoints; None keeps none.
         checkpoint_batches: batches between two checkpoints; one also follows each epoch.
         state: what drawing batches remembers from one to the next: arrays that it changes in place.
+        after_epoch: told how training went so far, before the epoch's checkpoint; what it raises ends the training.
 
     Raises:
         TrainingError: the loss or the watched metric is not finite, or the checkpoint is of another run.
@@ -136,6 +141,8 @@ def fit_epochs(
             if checkpoints and progress.batch < count:
                 _keep(model, progress, remembered, checkpoints, of)
         _finish_epoch(model, progress, validate, watch)
+        if after_epoch:
+            after_epoch(progress.fit)
         if checkpoints:
             _keep(model, progress, remembered, checkpoints, of)
     if progress.best_weights:
@@ -164,6 +171,14 @@ def step_of(batch: Batch) -> Step:
     """Return a batch as Keras takes it."""
     step = (batch.inputs, batch.targets)
     return step if batch.weights is None else (*step, batch.weights)
+
+
+def forget_models() -> None:
+    """Give up what Keras keeps of the models built so far, if it was used: the next is built as in a new process."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+        # It warns of what is traced again, as each new model must be.
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:

@@ -69,7 +69,7 @@ def train_retrieval(
         TrainingError: there is no label to learn from, or training diverged.
         ConfigError: no model has the name, or a setting is not the model's.
     """
-    chosen = _chosen(config)
+    chosen = chosen_model(config)
     key = content_key(
         training_set=training_set.fingerprint,
         config=_without_place(config),
@@ -82,8 +82,8 @@ def train_retrieval(
     dataset = training_set.features.snapshot.dataset
     folder = publish_training(
         f"{dataset}/train_retrieval",
-        lambda folder, kept: _train(
-            folder, training_set, config=config, options=RunOptions(seed=seed, checkpoints=kept, nearest=nearest)
+        lambda folder, kept: train_into(
+            folder, training_set, config, RunOptions(seed=seed, checkpoints=kept, nearest=nearest)
         ),
         key=key,
         artifacts=artifacts,
@@ -115,11 +115,11 @@ def lineage(training_set: TrainingSet, feature_service: str) -> dict[str, str]:
     }
 
 
-def _chosen(config: RetrievalConfig) -> Retriever | None:
+def chosen_model(config: RetrievalConfig) -> Retriever | None:
     """Return the model of the configuration, not trained; None for the two-tower model.
 
     Raises:
-        ConfigError: see `train_retrieval`.
+        ConfigError: no model has the name, or a setting is not the model's.
         TrainingError: the model is for comparison alone.
     """
     if config.model == TWO_TOWER:
@@ -167,15 +167,29 @@ def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
 
-def _train(folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, options: RunOptions) -> None:
-    """Write `bundle/`, `plots/` and `run.json`."""
+def train_into(
+    folder: Path, training_set: TrainingSet, config: RetrievalConfig, options: RunOptions, *, served: bool = True
+) -> None:
+    """Train on the training window, measure on the validation window; write `run.json`, `plots/` and `bundle/`.
+
+    Args:
+        folder: gets the files.
+        training_set: labels with features; its test part is not read.
+        config: the model and how to train it.
+        options: seed, checkpoints and who is told of epochs.
+        served: whether to write `bundle/`, which serving loads; a trial of a search needs none.
+
+    Raises:
+        TrainingError, ConfigError: see `train_retrieval`.
+    """
     train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
-    model = _chosen(config)
+    model = chosen_model(config)
+    how: dict[str, Any] = {"config": config, "options": options, "served": served}
     if model is None:
-        _train_two_tower(folder, training_set, train, validation, encoders, config=config, options=options)
+        _train_two_tower(folder, training_set, train, validation, encoders, **how)
     else:
-        _train_retriever(folder, training_set, train, validation, encoders, model, config=config, options=options)
+        _train_retriever(folder, training_set, train, validation, encoders, model, **how)
 
 
 def _train_retriever(
@@ -188,6 +202,7 @@ def _train_retriever(
     *,
     config: RetrievalConfig,
     options: RunOptions,
+    served: bool,
 ) -> None:
     """Train a model on the sequences of the training window, chosen by the recent items of the validation window."""
     item_encoder, query_encoder = encoders
@@ -196,13 +211,14 @@ def _train_retriever(
     fitted = model.fit(
         reader.training(train), options=options, validation=chosen_by if len(chosen_by.targets) else None
     )
-    bundle = folder / "bundle"
-    width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
-    if config.content_vectors:
-        know_new_items_by_content(bundle, item_encoder, latest_items(train), seed=options.seed)
-    manifest = _manifest(training_set, config, width=width, history_length=reader.history_length)
-    (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
-    _write_run(folder, fitted.fit, num_rows=train.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
+    if served:
+        bundle = folder / "bundle"
+        width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
+        if config.content_vectors:
+            know_new_items_by_content(bundle, item_encoder, latest_items(train), seed=options.seed)
+        manifest = _manifest(training_set, config, width=width, history_length=reader.history_length)
+        (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
+    write_run(folder, fitted.fit, num_rows=train.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
 
 
 def _train_two_tower(
@@ -214,6 +230,7 @@ def _train_two_tower(
     *,
     config: RetrievalConfig,
     options: RunOptions,
+    served: bool,
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
@@ -233,15 +250,17 @@ def _train_two_tower(
         config=config,
         seed=options.seed,
         checkpoints=options.checkpoints,
+        after_epoch=options.after_epoch,
     )
-    query_encoder.save(bundle / "query_inputs")
-    item_encoder.save(bundle / "item_inputs")
-    export_towers(model, bundle, data)
-    manifest = _manifest(
-        training_set, config, width=config.embedding_dim, history_length=query_encoder.widths["history"]
-    )
-    (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
-    _write_run(folder, fit, num_parameters=model.count_params(), num_rows=train.num_rows)
+    if served:
+        bundle = folder / "bundle"
+        query_encoder.save(bundle / "query_inputs")
+        item_encoder.save(bundle / "item_inputs")
+        export_towers(model, bundle, data)
+        length = query_encoder.widths["history"]
+        manifest = _manifest(training_set, config, width=config.embedding_dim, history_length=length)
+        (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
+    write_run(folder, fit, num_parameters=model.count_params(), num_rows=train.num_rows)
 
 
 def fit_encoders(train: pa.Table, config: RetrievalConfig) -> tuple[ItemEncoder, QueryEncoder]:
@@ -324,7 +343,8 @@ def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, width: int,
     }
 
 
-def _write_run(folder: Path, fit: Fit, **metrics: float) -> None:
+def write_run(folder: Path, fit: Fit, **metrics: float) -> None:
+    """Write `run.json` with metrics and curves, and `plots/`."""
     from pipelines.models.plots import learning_curve
 
     (folder / "plots").mkdir()

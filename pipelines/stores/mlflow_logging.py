@@ -51,17 +51,28 @@ def remove_unfinished(client: Any, experiment_id: str, tags: Mapping[str, str], 
 
 def start_run(client: Any, experiment_id: str, record: RunRecord, tags: Mapping[str, str]) -> str:
     """Open a run with its parameters, metrics, curves and files; returns its id."""
-    from mlflow.entities import Param
-
-    texts = {name: str(value)[:LONGEST_VALUE] for name, value in tags.items()}
-    run_id = str(client.create_run(experiment_id, run_name=record.name, tags=texts).info.run_id)
-    params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in record.params.items()]
-    for batch in _batches(params):
-        client.log_batch(run_id, params=batch)
+    run_id = str(client.create_run(experiment_id, run_name=record.name, tags=_texts(tags)).info.run_id)
+    log_params(client, run_id, record.params)
     log_curves(client, run_id, record.curves)
     log_metrics(client, run_id, record.metrics)
     log_artifacts(client, run_id, record.artifacts)
     return run_id
+
+
+def log_params(client: Any, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log parameters; those that are there already must be equal."""
+    from mlflow.entities import Param
+
+    for batch in _batches([Param(name, text) for name, text in _texts(params).items()]):
+        client.log_batch(run_id, params=batch)
+
+
+def set_tags(client: Any, run_id: str, tags: Mapping[str, Any]) -> None:
+    """Set tags; others stay."""
+    from mlflow.entities import RunTag
+
+    for batch in _batches([RunTag(name, text) for name, text in _texts(tags).items()]):
+        client.log_batch(run_id, tags=batch)
 
 
 def log_metrics(client: Any, run_id: str, metrics: Mapping[str, float], *, model_id: str | None = None) -> None:
@@ -104,8 +115,7 @@ def log_model(client: Any, experiment_id: str, run_id: str, name: str, folder: P
     """Upload `folder` as a logged model of the run, complete before it is READY; returns its id."""
     from mlflow.entities import LoggedModelOutput
 
-    params = {key: str(value)[:LONGEST_VALUE] for key, value in record.params.items()}
-    model = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, params=params)
+    model = client.create_logged_model(experiment_id, name=name, source_run_id=run_id, params=_texts(record.params))
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
@@ -150,6 +160,10 @@ def _dtype(value: Any) -> Any:
 def _shape(value: Any) -> tuple[int, ...]:
     """Return the tensor's shape, -1 for the batch axis."""
     return (-1, *(dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]))
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value)[:LONGEST_VALUE] for name, value in values.items()}
 
 
 def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -46,11 +46,8 @@ class MlflowRegistry:
     """
 
     def __init__(self, uri: str, cache: Path) -> None:
-        for name, value in CLIENT_DEFAULTS.items():
-            os.environ.setdefault(name, value)
+        prepare_client()
         from mlflow import MlflowClient
-
-        _load_header_plugins()
 
         self._uri = uri
         self._cache = cache
@@ -284,6 +281,13 @@ def _unless_absent(read: Callable[[], Any]) -> Any:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def prepare_client() -> None:
+    """Set what MLflow's client reads from the environment, and load its plugins but for Feast's."""
+    for name, value in CLIENT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    _load_header_plugins()
 
 
 def _load_header_plugins() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipelines.stores.base import RunRecord
 from pipelines.stores.mlflow_errors import explained
-from pipelines.stores.registry import KEY_TAG
+from pipelines.stores.registry import KEY_TAG, prepare_client
 
 NO_CURVE = ("test_", "cost_")
 
@@ -34,6 +34,7 @@ class MlflowRuns:
     """
 
     def __init__(self, uri: str) -> None:
+        prepare_client()
         from mlflow import MlflowClient
 
         self._uri = uri
@@ -101,6 +102,44 @@ class MlflowRuns:
             run_id = logging.start_run(self._client, experiment_id, record, {**record.tags, KEY_TAG: key})
             self._client.set_terminated(run_id)
             return run_id
+
+    def begin(self, key: str, *, dataset: str, record: RunRecord) -> str:
+        """Return the id of the open run with a key, for what `finish` will add to; one caller at a time.
+
+        Args:
+            key: digest of what the run is of.
+            dataset: the run goes to the experiment `tandem/<dataset>`.
+            record: its name, parameters and tags.
+
+        Raises:
+            RegistryError: the server cannot be reached or refuses.
+        """
+        from pipelines.stores import mlflow_logging as logging
+
+        with explained(f"begin run {record.name!r}", self._uri):
+            experiment_id = logging.experiment(self._client, f"tandem/{dataset}")
+            found = self._client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+            if not found:
+                return logging.start_run(self._client, experiment_id, record, {**record.tags, KEY_TAG: key})
+            run_id = str(found[0].info.run_id)
+            logging.log_params(self._client, run_id, record.params)  # whoever began it may have been killed before
+            self._client.update_run(run_id, status="RUNNING")
+            return run_id
+
+    def finish(self, run_id: str, record: RunRecord) -> None:
+        """Add tags, metrics, curves and files to a run of `begin`, and end it; again replaces what was there.
+
+        Raises:
+            RegistryError: the server cannot be reached or refuses.
+        """
+        from pipelines.stores import mlflow_logging as logging
+
+        with explained(f"finish run {record.name!r}", self._uri):
+            logging.set_tags(self._client, run_id, record.tags)
+            logging.log_curves(self._client, run_id, record.curves)
+            logging.log_metrics(self._client, run_id, record.metrics)
+            logging.log_artifacts(self._client, run_id, record.artifacts)
+            self._client.set_terminated(run_id)
 
     def address(self, run_id: str) -> str:
         """Return the address of a run's page."""

@@ -29,6 +29,7 @@ CHAIN = {
         "receive", "build_training_set", "train_retrieval", "build_ranking_set", "train_ranking", "evaluate_models",
         "publish_models",
     ],
+    "search_models": ["receive", "build_training_set", "plan_search", "resolve_workers", "run_trials", "report_search"],
     "build_index": ["receive", "build_index", "assemble_release", "publish_release"],
     "promote_release": ["receive", "compare_release", "promote_release", "publish_champion"],
     "rollback_release": ["receive", "rollback_release", "publish_champion"],
@@ -148,6 +149,13 @@ class TestEachDag:
         assert outlets == published
 
 
+def test_trials_are_shared_by_mapped_tasks(facts: Facts) -> None:
+    dag = facts["dags"]["search_models"]
+    assert [name for name, task in dag["tasks"].items() if task["mapped_over"]] == ["run_trials"]
+    assert dag["tasks"]["run_trials"]["mapped_over"] == ["worker"]
+    assert {"model", "trials", "workers", "space", "study"} <= dag["params"].keys()
+
+
 @pytest.mark.parametrize("dag_id", ["train_models", "recommender_pipeline"])
 def test_models_and_loss_are_chosen_on_the_form(facts: Facts, dag_id: str) -> None:
     params = facts["dags"][dag_id]["params"]
@@ -175,8 +183,9 @@ def test_every_step_is_a_task_and_a_command() -> None:
     from pipelines.cli.steps import STEPS
 
     tasks = {name for chain in CHAIN.values() for name in chain if not name.startswith("publish_")}
-    # `tandem check-parity`, `forget-user`, `find-user`, `rollback`
+    # `tandem check-parity`, `forget-user`, `find-user`, `rollback`, `search`
     beside = {"check_parity", "forget_user", "check_forgotten", "rollback_release"}
+    beside |= {"plan_search", "run_trials", "report_search"}
     resolved = {name for name in tasks if name.startswith("resolve_")} | {"receive", "record"}
     assert set(STEPS) == tasks - resolved - beside
     assert all(callable(getattr(entrypoints, step)) for step in STEPS)

@@ -64,8 +64,14 @@ def _task(task: Any) -> dict[str, Any]:
         "retry_policy": type(task.retry_policy).__name__,
         "timeout": task.execution_timeout and task.execution_timeout.total_seconds(),
         "downstream": sorted(task.downstream_task_ids),
+        "mapped_over": sorted(_mapped_over(task)),
         "outlets": sorted(asset.name for asset in task.outlets),
     }
+
+
+def _mapped_over(task: Any) -> list[str]:
+    """Return the arguments of which a mapped task gets one a time; none for a task that is not mapped."""
+    return list(task.op_kwargs_expand_input.value) if task.is_mapped else []
 
 
 if __name__ == "__main__":

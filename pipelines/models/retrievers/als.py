@@ -32,6 +32,7 @@ class Als(FactorRetriever):
         source="Hu, Koren and Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008",
     )
     Settings = AlsSettings
+    space = {"num_factors": [32, 64, 128], "alpha": "log:1.0..100.0", "l2": "log:0.1..100.0"}
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
         """Solve users and items in turn with `implicit`, exactly and on one thread, so that a seed decides all."""

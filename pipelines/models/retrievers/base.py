@@ -14,9 +14,10 @@ from pipelines.models.retrievers.files import read_learned, read_settings, write
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.similarity import Nearest, nearest
 from pipelines.models.sequences import Codes, Sequences
-from pipelines.models.training import Fit
+from pipelines.models.training import AfterEpoch, Fit
 
 Floats = NDArray[np.float32]
+UNSEEN_NDCG = "validation_unseen_ndcg_at_10"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class RunOptions:
         checkpoints: folder for what an interrupted run is resumed from; None keeps nothing.
         progress: whether to draw a progress bar.
         nearest: what looks for similar users and items; equal neighbours whatever it is.
+        after_epoch: told after each epoch how training went so far; what it raises ends the training. Models without
+            epochs never call it.
     """
 
     seed: int
@@ -60,6 +63,7 @@ class RunOptions:
     checkpoints: Path | None = None
     progress: bool = False
     nearest: Nearest = nearest
+    after_epoch: AfterEpoch | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,10 @@ class Retriever(ABC):
     Settings: ClassVar[type[Section]]
     learned: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[dict[str, dict[str, Any]]] = {}  # name -> settings, such as `quality` for published results
+    objective: ClassVar[str] = (
+        UNSEEN_NDCG  # validation metric that settings are chosen by; epochs too, if there are any
+    )
+    space: ClassVar[dict[str, Any]] = {}  # setting -> what `tandem search` tries of it: see `pipelines/search/space.py`
 
     def __init__(self, settings: Any = None) -> None:
         """Take the settings; None takes the defaults."""

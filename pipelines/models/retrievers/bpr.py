@@ -35,6 +35,12 @@ class Bpr(FactorRetriever):
         source="Rendle and others, BPR: Bayesian personalized ranking from implicit feedback, UAI 2009",
     )
     Settings = BprSettings
+    space = {
+        "num_factors": [32, 64, 128],
+        "learning_rate": "log:0.005..0.1",
+        "l2": "log:0.001..0.1",
+        "num_epochs": "20..120",
+    }
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
         """Descend with `implicit` on one thread, so that a seed decides all."""

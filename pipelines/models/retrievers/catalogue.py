@@ -77,9 +77,12 @@ def cards() -> "list[ModelCard]":
 
 
 def listing() -> list[dict[str, Any]]:
-    """Return the cards as JSON-serializable values, each with its settings' defaults and its presets."""
+    """Return the cards as JSON-serializable values, each with its settings' defaults, its presets and its space."""
     return [
-        asdict(card) | {"settings": _defaults(card.name), "presets": model_class(card.name).presets} for card in cards()
+        asdict(card)
+        | {"settings": _defaults(card.name)}
+        | {"presets": model_class(card.name).presets, "space": model_class(card.name).space}
+        for card in cards()
     ]
 
 

@@ -30,6 +30,7 @@ class Ease(ItemToItem):
         source="Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019",
     )
     Settings = EaseSettings
+    space = {"l2": "log:10..5000", "row_norm": "0.0..1.0", "popularity_norm": "0.0..0.5", "history_decay": "0.7..1.0"}
 
     def item_weights(self, train: Sequences) -> Any:
         """Return the closed form, dense."""

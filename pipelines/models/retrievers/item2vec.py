@@ -48,6 +48,7 @@ class Item2Vec(FactorRetriever):
         "matrix factorization, NeurIPS 2014",
     )
     Settings = Item2VecSettings
+    space = {"num_factors": [64, 128, 256], "window": "1..10", "smoothing": "0.5..1.0", "history_decay": "0.5..1.0"}
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
         """Return the vectors and, as last factor, the weighted log of each item's share."""

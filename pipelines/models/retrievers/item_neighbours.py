@@ -32,6 +32,7 @@ class ItemNeighbours(ItemToItem):
         source="Sarwar and others, Item-based collaborative filtering recommendation algorithms, WWW 2001",
     )
     Settings = ItemNeighbourSettings
+    space = {"num_neighbours": "log:20..1000", "shrinkage": "log:0.1..100.0", "history_decay": "0.7..1.0"}
 
     def __init__(self, settings: ItemNeighbourSettings | None = None) -> None:
         super().__init__(settings)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.retrievers.base import Retriever, Validation
+from pipelines.models.retrievers.base import UNSEEN_NDCG, Retriever, Validation
 
 QUERIES_AT_ONCE = 256
 
@@ -32,5 +32,5 @@ def validation_metrics(model: Retriever, validation: Validation) -> dict[str, fl
     gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
     return {
         "validation_unseen_recall_at_50": float((ranks <= 50).mean()),
-        "validation_unseen_ndcg_at_10": float(gain.mean()),
+        UNSEEN_NDCG: float(gain.mean()),
     }

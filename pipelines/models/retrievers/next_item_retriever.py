@@ -74,6 +74,8 @@ class NextItemRetriever(Retriever):
     """Learns to predict each next item of a history; the query vector is the state after the newest one."""
 
     Settings = NextItemSettings
+    objective = WATCHED
+    space = {"dim": [32, 64, 128], "num_blocks": "1..3", "dropout": "0.0..0.5", "learning_rate": "log:0.0003..0.005"}
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
@@ -108,7 +110,7 @@ class NextItemRetriever(Retriever):
             network, batches.steps_of, epochs=settings.epochs, patience=settings.patience, watch=WATCHED,
             validate=(lambda: self.measure(validation)) if validation and (validation.targets >= 0).any() else None,
             of=self._describe(train, options), checkpoints=options.checkpoints,
-            checkpoint_batches=settings.checkpoint_batches,
+            checkpoint_batches=settings.checkpoint_batches, after_epoch=options.after_epoch,
         )  # fmt: skip
         return Fitted(fit, {"num_parameters": float(network.count_params())})
 

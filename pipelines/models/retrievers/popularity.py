@@ -51,6 +51,7 @@ class Popularity(Retriever):
         source="counting",
     )
     Settings = PopularitySettings
+    space = {"half_life_days": "log:1.0..365.0"}
     learned = ("shares", "user_segments")
 
     def __init__(self, settings: PopularitySettings | None = None) -> None:

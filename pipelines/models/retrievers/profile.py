@@ -57,6 +57,7 @@ class Profile(FactorRetriever):
         source="Pazzani and Billsus, Content-based recommendation systems, 2007 (Rocchio's profile)",
     )
     Settings = ProfileSettings
+    space = {"vectors": ["item2vec", "svd"], "history_decay": "0.5..1.0", "profile_weight": "0.0..0.8"}
     learned = ("items", "popularity", "profiles")
 
     def __init__(self, settings: ProfileSettings | None = None) -> None:

@@ -41,6 +41,7 @@ class RecentHistory(Retriever):
         source="counting",
     )
     Settings = RecentHistorySettings
+    space = {"decay": "0.5..1.0", "popularity_weight": "log:0.0001..1.0"}
     learned = ("popularity",)
 
     def __init__(self, settings: RecentHistorySettings | None = None) -> None:

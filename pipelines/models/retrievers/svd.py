@@ -27,6 +27,7 @@ class Svd(FactorRetriever):
         source="Cremonesi and others, Performance of recommender algorithms on top-n tasks (PureSVD), RecSys 2010",
     )
     Settings = SvdSettings
+    space = {"num_factors": "log:8..256", "history_decay": "0.7..1.0"}
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:
         """Return the right singular vectors, from a start drawn with the seed."""

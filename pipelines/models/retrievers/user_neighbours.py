@@ -53,6 +53,7 @@ class UserNeighbours(Retriever):
         source="Herlocker and others, An algorithmic framework for collaborative filtering, SIGIR 1999",
     )
     Settings = UserNeighbourSettings
+    space = {"similarity": ["cosine", "pearson"], "num_neighbours": "log:20..1000", "shrinkage": "log:0.1..100.0"}
     learned = ("popularity", "histories", "compared")
 
     def __init__(self, settings: UserNeighbourSettings | None = None) -> None:

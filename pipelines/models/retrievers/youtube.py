@@ -31,6 +31,7 @@ class YouTube(NextItemRetriever):
         source="Covington, Adams and Sargin, Deep neural networks for YouTube recommendations, RecSys 2016",
     )
     Settings = YouTubeSettings
+    space = {"dim": [32, 64, 128], "num_blocks": "0..2", "dropout": "0.0..0.5", "learning_rate": "log:0.0003..0.005"}
 
     def body(self, *, seed: int, policy: Any) -> Any:
         """Return the mean and the dense layers."""

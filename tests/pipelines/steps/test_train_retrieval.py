@@ -11,7 +11,9 @@ from pipelines.errors import TrainingError
 from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.models.export import load_onnx, run_onnx
-from pipelines.steps.train_retrieval import latest_items, train_retrieval
+from pipelines.models.retrievers.base import RunOptions
+from pipelines.models.training import Fit
+from pipelines.steps.train_retrieval import latest_items, train_into, train_retrieval
 from pipelines.stores.artifacts import LocalArtifacts
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.model_refs import training_set
@@ -76,13 +78,13 @@ def test_the_run_says_what_the_model_was_made_from(world):
 
 def test_equal_arguments_give_the_version_that_is_there(world, monkeypatch):
     labels, registry, artifacts, model = world
-    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    monkeypatch.setattr("pipelines.steps.train_retrieval.train_into", None)
     assert train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1) == model
 
 
 def test_a_run_killed_before_registration_is_not_trained_again(world, monkeypatch, tmp_path: Path):
     labels, _, artifacts, model = world
-    monkeypatch.setattr("pipelines.steps.train_retrieval._train", None)
+    monkeypatch.setattr("pipelines.steps.train_retrieval.train_into", None)
     again = train_retrieval(labels, config=CONFIG, registry=MemoryRegistry(tmp_path), artifacts=artifacts, seed=1)
     assert again.digest == model.digest
 
@@ -103,6 +105,25 @@ def test_a_run_killed_in_training_goes_on_and_adds_up_its_cost(world, tmp_path: 
     assert record.metrics["cost_wall_seconds"] > spent["cost_wall_seconds"] > 0
     assert record.metrics["cost_peak_memory_mb"] > 10
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_who_is_told_of_epochs_may_end_the_training_before_its_checkpoint(world, tmp_path: Path):
+    class Enough(Exception):
+        pass
+
+    def stop(fit: Fit) -> None:
+        told.append(fit)
+        raise Enough
+
+    labels, registry, _, model = world
+    told: list[Fit] = []
+    options = RunOptions(seed=1, checkpoints=tmp_path / "kept", after_epoch=stop)
+    with pytest.raises(Enough):
+        train_into(tmp_path / "out", labels, CONFIG, options, served=False)
+    (fit,) = told
+    whole = registry.records[model.name, model.version].curves
+    assert fit.curves == {name: values[:1] for name, values in whole.items()}
+    assert not (tmp_path / "kept").exists()
 
 
 def test_no_positive_label_is_refused(world):

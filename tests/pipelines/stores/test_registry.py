@@ -310,6 +310,44 @@ def test_a_run_of_its_own_is_written_once_and_an_unfinished_one_replaced(registr
     assert runs.record("c1", dataset="compared", record=record) == run_id
 
 
+def test_a_run_that_is_begun_is_found_open_and_ended_as_often_as_needed(runs, registry, tmp_path):
+    client, page = registry._client, tmp_path / "best.yaml"
+    page.write_text("seed: 7")
+    record = RunRecord("search", params={"metric": "recall"}, tags={"tandem.search": "s"})
+    run_id = runs.begin("s1", dataset="searched", record=record)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    for best in (0.1, 0.2):
+        assert runs.begin("s1", dataset="searched", record=record) == run_id
+        ended = RunRecord("search", metrics={"best_value": best}, tags={"best.l2": best}, artifacts={page: "search"})
+        runs.finish(run_id, ended)
+        run = client.get_run(run_id)
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics == {"best_value": best}
+        assert run.data.tags["best.l2"] == str(best)
+    assert run.data.params == {"metric": "recall"}
+    assert [file.path for file in client.list_artifacts(run_id, "search")] == ["search/best.yaml"]
+
+
+def test_a_search_is_a_run_with_its_trials_below(runs, registry, tmp_path):
+    from tests.support.searches import Searching
+
+    searching, client = Searching(tmp_path, runs=runs), registry._client
+    search = searching.plan(2, study="s")
+    searching.run(search)
+    result = searching.report(search)
+    experiment = client.get_experiment_by_name("tandem/tiny").experiment_id
+    nested = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{search.run_id}'")
+    assert sorted(run.info.run_name for run in nested) == ["trial 1", "trial 2"]
+    assert max(run.data.metrics[search.metric] for run in nested) == result.value
+    assert all(run.data.metrics["cost_cpu_seconds"] > 0 for run in nested)
+    assert {key for run in nested for key in run.data.params} == result.settings.keys()
+    parent = client.get_run(search.run_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["best_value"] == result.value
+    drawn = {file.path for file in client.list_artifacts(search.run_id, "search")}
+    assert {"search/best.yaml", "search/history.png", "search/importances.png"} <= drawn
+
+
 def test_runs_of_a_server_that_is_gone_are_an_error_that_names_it():
     with pytest.raises(RegistryError, match=r"could not read run r1 at http://127\.0\.0\.1:9"):
         MlflowRuns("http://127.0.0.1:9").read("r1")
