@@ -34,7 +34,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
     steps = {name.replace("_", "-") for name in STEPS}
     assert set(commands()) == steps | {
-        *("up", "run", "stop", "status", "recommend", "reproduce", "explain", "rollback"),
+        *("up", "run", "stop", "status", "recommend", "reproduce", "search", "explain", "rollback"),
         *(
             "ingest-events",
             "drain-events",
