@@ -56,13 +56,16 @@ def rollback_release(config: str, to: str = "", reason: str = "", by: str = "", 
 
 
 def settle_promotion(c: Config) -> str | None:
-    """Finish or undo the move of `champion` that a killed process began; returns what became of it, None without."""
+    """Finish or undo the move of `champion` that a killed process began; returns what became of it, None without.
+
+    One that a living process is at is left to it.
+    """
     from pipelines.release.history import read_history
-    from pipelines.release.moving import only_mover, settle
+    from pipelines.release.moving import is_moving, only_mover, settle
     from pipelines.stores.serving_client import ServingClient
 
     m = _moving(c)
-    if read_history(m["registry"]).pending is None:
+    if read_history(m["registry"]).pending is None or is_moving(m["lock_file"]):
         return None
     timeout = c.promotion.serving_timeout_seconds
     with only_mover(m["lock_file"], timeout):

@@ -33,6 +33,12 @@ NAMED = {
     "airflow": "Airflow keeps the parameters of a run: delete the run of forget_user in its pages",
 }
 """Folders below home of which forgetting can only speak -> remedy."""
+SHARED = (
+    "{}: a user of the same id was not forgotten; where it is the same person, run `tandem forget-user` with that "
+    "`--dataset`, too"
+)
+"""Of what the online features of other data sets have of the id."""
+AUDITED, ONLINE = "feast/audited", "feast/online.db"
 UNSURE = "look into it: so short an id may mean something else there"
 
 
@@ -103,14 +109,25 @@ def _files(stores: Stores, needle: Needle) -> list[Remainder]:
     """Files below home that belong to no place; those of MLflow are searched by version above, too."""
     known = ("runs", "logs", "lake", "mlflow/cache", *(f"serving/{k}" for k in (EVENT_LOG, FEATURE_LOG, FORGOTTEN_LOG)))
     found: dict[tuple[str, str], int] = {}
+    others = _other_users(stores, needle)
+    of_others = (ONLINE, *(f"{AUDITED}/{project}/" for project in others)) if others else ()
     for file in files_below(stores.home):
         path = file.relative_to(stores.home).as_posix()
         if path.startswith(tuple(f"{folder}/" for folder in known)) or _is_task_log(path) or not holds(file, needle):
             continue
         area = next((area for area in NAMED if path.startswith(f"{area}/")), "")
         key = (f"files below {area}", NAMED[area]) if area else (f"file {path}", "" if needle.telling else UNSURE)
+        if path.startswith(of_others):
+            key = ("online features of other data sets", SHARED.format(", ".join(others)))
         found[key] = found.get(key, 0) + 1
     return [Remainder(place=place, num=num, remedy=remedy) for (place, remedy), num in found.items()]
+
+
+def _other_users(stores: Stores, needle: Needle) -> list[str]:
+    """Return the other data sets, as Feast calls them, that have the id online: one file has the rows of all."""
+    folder = stores.home / AUDITED
+    found = {file.relative_to(folder).parts[0] for file in files_below(folder) if holds(file, needle)}
+    return sorted(found - {stores.store.audited.name})
 
 
 def _is_task_log(path: str) -> bool:

@@ -157,7 +157,7 @@ def test_a_user_is_forgotten_through_the_scheduler(platform: RunningPlatform, fi
     page = Path(report["uri"]) / "report.html"
     assert user not in page.read_text()
     num_events = sum(events.to_numpy(zero_copy_only=False) == user)
-    assert {"place": "lake/events", "unit": "rows", "num": num_events} in report["removed"]
+    assert {"place": "lake table events", "unit": "rows", "num": num_events} in report["removed"]
     search = platform.json("find-user", user, "--dataset", "shop")
     assert (search["suppressed"], search["found"]) == (True, [])
     events = lake.read("events", version=lake.versions()["events"], columns=["user_id"])["user_id"]

@@ -72,6 +72,7 @@ def test_a_move_under_way_is_not_cut_off(desk: Desk, config: Config) -> None:
     with desk.lock_file.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert said(config).endswith("is under way")
+        assert up._settle_promotion(config) is None, "whoever is at it goes on"
 
 
 def test_what_cannot_be_settled_stops_nothing(desk: Desk, config: Config) -> None:

@@ -292,6 +292,23 @@ def test_the_check_finds_what_is_planted(home: Home) -> None:
     assert [remainder.place for remainder in home.forget().remains] == ["files below airflow"]
 
 
+def test_the_same_id_in_another_data_set_is_somebody_else_until_people_say_so(home: Home) -> None:
+    online, audited = (
+        home.home / "feast" / "online.db",
+        home.home / "feast" / "audited" / "my_shop" / "user_taste.parquet",
+    )
+    online.parent.mkdir(exist_ok=True)
+    online.write_bytes(b"\x00" + Needle(GONE).key + b"\x00")
+    with pytest.raises(ForgettingError, match=r"still in file feast/online\.db"):
+        home.forget()
+    audited.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"entity_key": [Needle(GONE).key]}), audited)
+    (remainder,) = home.forget().remains
+    assert (remainder.place, remainder.num) == ("online features of other data sets", 2)
+    assert remainder.remedy.startswith("my_shop: a user of the same id was not forgotten")
+    require_forgotten(find_user(GONE, stores=home.stores, forgotten=home.forgotten))
+
+
 def test_a_user_who_was_never_forgotten_is_not_said_to_be(home: Home) -> None:
     search = find_user("nobody-knows", stores=home.stores, forgotten=home.forgotten)
     assert search.found == ()

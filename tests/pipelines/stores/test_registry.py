@@ -90,6 +90,24 @@ def test_a_version_carries_what_it_was_made_from(registry, bundle, tmp_path):
     assert tags["tandem.code_revision"]
 
 
+def test_a_version_is_read_by_its_number(registry, bundle):
+    assert registry.get("numbered", "1") is None
+    model = register(registry, bundle, "numbered")
+    assert registry.get("numbered", model.version) == model
+    assert registry.get("numbered", "9") is None
+
+
+def test_tags_of_a_model_itself_are_set_read_and_removed(registry, bundle):
+    assert registry.tags("tagged") == {}
+    register(registry, bundle, "tagged")
+    value = '{"reason": "' + "ä" * 2_000 + '"}'
+    registry.set_tag("tagged", "tandem.champion.000001", value)
+    registry.set_tag("tagged", "tandem.champion-moving", "x")
+    registry.set_tag("tagged", "tandem.champion-moving", None)
+    registry.set_tag("tagged", "tandem.champion-moving", None)
+    assert registry.tags("tagged") == {"tandem.champion.000001": value}
+
+
 def test_a_version_has_signature_and_input_example(registry, bundle):
     import mlflow
 
