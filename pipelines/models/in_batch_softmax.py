@@ -8,7 +8,9 @@ HIGHEST = 80.0  # of an exponent: e^80 is far from float32's end, also summed ov
 LOWEST_TEMPERATURE = 0.02  # below it scores lie so far apart that a whole row can underflow
 
 
-def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, temperature: float) -> Any:
+def in_batch_softmax(
+    queries: Any, items: Any, item_ids: Any, log_q: Any, *, temperature: float, num_sampled: int = 0
+) -> Any:
     """Return the mean loss of telling each query's own item from the other items of the batch.
 
     The same as `DiagonalSoftmax` over `InBatchScores`: log-Q correction, accidental hits left out. Written by hand
@@ -21,6 +23,7 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
         item_ids: integers, `[num_items]`; another place with the same item is no negative.
         log_q: log probability that the item is drawn, float32 `[num_items]`.
         temperature: divides the dot products; at least `LOWEST_TEMPERATURE`.
+        num_sampled: how many of the items are further negatives.
 
     Returns:
         A scalar, float32. Only `queries` and `items` get a gradient.
@@ -31,10 +34,12 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
     if temperature < LOWEST_TEMPERATURE:
         raise ValueError(f"temperature={temperature}; expected at least {LOWEST_TEMPERATURE}")
 
+    def of_queries(values: Any) -> Any:
+        return values[:-num_sampled] if num_sampled else values
+
     def mean_loss(queries: Any, items: Any) -> Any:
-        count = ops.shape(queries)[0]
-        num_rows, own_items = ops.cast(count, "float32"), items[:count]
-        own = ops.sum(queries * own_items, axis=1, keepdims=True) / temperature - log_q[:count, None]
+        num_rows, own_items = ops.cast(ops.shape(queries)[0], "float32"), of_queries(items)
+        own = ops.sum(queries * own_items, axis=1, keepdims=True) / temperature - of_queries(log_q)[:, None]
         # Each row's scores are taken relative to its own item's, so that its sum is at least 1; where that item is so
         # unlikely that others could overflow, relative to what none of them can exceed by more than `HIGHEST`.
         shift = ops.maximum(own, 1 / temperature + ops.max(-log_q) - HIGHEST)
@@ -44,15 +49,16 @@ def in_batch_softmax(queries: Any, items: Any, item_ids: Any, log_q: Any, *, tem
             ops.concatenate([queries / temperature, ones, -shift], axis=1),
             ops.transpose(ops.concatenate([items, -log_q[:, None], item_ones], axis=1)),
         )
-        others = ops.where(item_ids[:count, None] == item_ids[None, :], 0.0, ops.exp(scores))
+        others = ops.where(of_queries(item_ids)[:, None] == item_ids[None, :], 0.0, ops.exp(scores))
         own_share = ops.exp(own - shift)
         # The sum over a row rides along, too.
         pulled = ops.matmul(others, ops.concatenate([items, item_ones], axis=1))
         total = pulled[:, -1:] + own_share
         own_share = own_share / total
         to_queries = pulled[:, :-1] / total + (own_share - 1) * own_items
-        to_items = ops.matmul(ops.transpose(others), queries / total)
-        to_items = ops.concatenate([to_items[:count] + (own_share - 1) * queries, to_items[count:]], axis=0)
+        to_own = (own_share - 1) * queries
+        to_own = ops.pad(to_own, [[0, num_sampled], [0, 0]]) if num_sampled else to_own
+        to_items = ops.matmul(ops.transpose(others), queries / total) + to_own
         scale = 1 / (temperature * num_rows)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:

@@ -144,7 +144,7 @@ def build_two_tower(
 
     own = {
         "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout", "item_dropout",
-        "num_oov_buckets", "num_hard_negatives", "scene_units",
+        "num_oov_buckets", "num_hard_negatives", "num_sampled_negatives", "scene_units",
     }  # fmt: skip
     settings = config.model_dump(include=own)
     return TwoTower(dict(query_shapes), dict(item_shapes), dict(sizes), vectors=vectors, seed=seed, **settings)

@@ -39,6 +39,7 @@ class TwoTower(keras.Model):
         item_dropout: share of item ids replaced by an unseen one while training.
         num_oov_buckets: ids kept for unseen values.
         num_hard_negatives: learn from only this many of each row's highest negatives; 0 is all.
+        num_sampled_negatives: items a batch has beside those of its queries, to be told from them.
         scene_units: units of the dense layers of a third tower, which reads what is of the request alone: device, hour
             and weekday. Its output scales and shifts the query's vector (FiLM, Perez and others 2018) before that is
             brought to length 1, so that what is asked of the index stays one vector. Empty for none: then the query
@@ -67,6 +68,7 @@ class TwoTower(keras.Model):
         item_dropout: float = 0.05,
         num_oov_buckets: int = 8,
         num_hard_negatives: int = 0,
+        num_sampled_negatives: int = 0,
         scene_units: tuple[int, ...] = (),
         vectors: tuple[int, int] | None = None,
         seed: int = 0,
@@ -78,7 +80,7 @@ class TwoTower(keras.Model):
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
             "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives,
-            "scene_units": tuple(scene_units),
+            "num_sampled_negatives": num_sampled_negatives, "scene_units": tuple(scene_units),
             "vectors": None if vectors is None else tuple(vectors), "seed": seed,
         }  # fmt: skip
         self._num_seeds = 0
@@ -106,7 +108,8 @@ class TwoTower(keras.Model):
         """Return the mean in-batch softmax loss."""
         settings, sides = self._settings, (y_pred["queries"], y_pred["items"], x[ITEM_IDS], x[LOG_Q])
         if not settings["num_hard_negatives"] and settings["temperature"] >= LOWEST_TEMPERATURE:
-            return in_batch_softmax(*sides, temperature=settings["temperature"])
+            more = settings["num_sampled_negatives"]
+            return in_batch_softmax(*sides, temperature=settings["temperature"], num_sampled=more)
         own = [x[OWN]] if OWN in x else []
         logits = self.scores([*sides, *own])
         return ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
@@ -197,7 +200,8 @@ class TwoTower(keras.Model):
     def _head(self, parts: list[Any], *, skip: Any) -> Any:
         """Return dense layers over `parts`, added to a projection of `skip`."""
         settings = self._settings
-        output = keras.layers.Dense(settings["embedding_dim"])(self._dense(parts, settings["hidden_units"]))
+        hidden = self._dense(parts, settings["hidden_units"])
+        output = keras.layers.Dense(settings["embedding_dim"])(hidden)
         return keras.layers.Add()([output, keras.layers.Dense(settings["embedding_dim"], use_bias=False)(skip)])
 
     def _dense(self, parts: list[Any], num_units: tuple[int, ...]) -> Any:

@@ -25,7 +25,7 @@ def losses(temperature: float, num_sampled: int = 0) -> list[list[np.ndarray]]:
         queries, items = tf.Variable(unit(0)), tf.Variable(unit(1, num_items))
         with tf.GradientTape() as tape:
             if fused:
-                loss = in_batch_softmax(queries, items, ids, log_q, temperature=temperature)
+                loss = in_batch_softmax(queries, items, ids, log_q, temperature=temperature, num_sampled=num_sampled)
             else:
                 logits = InBatchScores(temperature)([queries, items, ids, log_q])
                 loss = tf.reduce_mean(DiagonalSoftmax().call(None, logits))
