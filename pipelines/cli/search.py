@@ -114,18 +114,16 @@ def _print(result: Json) -> None:
 
     trials = json.loads((Path(result["uri"]) / "trials.json").read_text())
     ranked = sorted(trials, key=lambda one: (one["state"] != "complete", -(one["value"] or 0), one["trial"]))
-    keys = sorted(result["settings"])
-    rows = [(*_about(one), *(_shown(one["settings"][key]) for key in keys)) for one in ranked[:MOST_SHOWN]]
-    columns = ("trial", "value", "", "seconds", *(key.rpartition(".")[2] for key in keys))
+    rows = [_row(one) for one in ranked[:MOST_SHOWN]]
     ended = ", ".join(f"{count} {state}" for state, count in result["num_ended"].items())
-    print_table(
-        columns, rows, title=f"search {result['study']} by {result['metric']}: {ended} of {result['num_trials']} trials"
-    )
+    about = f"search {result['study']} by {result['metric']}: {ended} of {result['num_trials']} trials"
+    print_table(("trial", "value", "", "seconds", "settings"), rows, title=about)
 
 
-def _about(trial: Json) -> tuple[str, str, str, str]:
+def _row(trial: Json) -> tuple[str, ...]:
     value = "" if trial["value"] is None else f"{trial['value']:.4f}"
-    return str(trial["trial"]), value, trial["state"], f"{trial['cost_wall_seconds']:.1f}"
+    settings = (f"{key.rpartition('.')[2]}={_shown(value)}" for key, value in sorted(trial["settings"].items()))
+    return str(trial["trial"]), value, trial["state"], f"{trial['cost_wall_seconds']:.1f}", " ".join(settings)
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,6 @@ from pipelines.stores.revision import code_digest
 
 BEST_FILE = "best.yaml"
 TRIALS_FILE = "trials.json"
-OF_THE_PLATFORM = {"home", "ports", "services"}  # where things are, not what is trained
 
 
 def report_search(
@@ -78,7 +77,7 @@ def _chosen(config: Config, study: SearchStudy, best: Tried) -> dict[str, Any]:
     whole = config.model_copy(
         update={"retrieval": with_settings(base, best.settings), "seed": study.definition["seed"]}
     )
-    return whole.model_dump(mode="json", exclude=OF_THE_PLATFORM, exclude_defaults=True)
+    return whole.model_dump(mode="json", exclude_defaults=True)
 
 
 def _write(folder: Path, told: list[dict[str, Any]], chosen: dict[str, Any], study: SearchStudy, metric: str) -> None:
