@@ -1,4 +1,4 @@
-"""What DAGs hand to each other. An event's extra carries references: see `publish` in dags/tasks.py."""
+"""What DAGs hand to each other. An event's extra carries references: see `publish` in dags/handover.py."""
 
 from airflow.sdk import Asset
 

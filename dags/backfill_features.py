@@ -21,7 +21,7 @@ whose values became knowable that day. The same rows give the same files, byte f
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS
 from dags.defaults import DAG_ARGS, DAILY_PARTITIONS, backfill_params, handed_params
 
@@ -35,7 +35,7 @@ from dags.defaults import DAG_ARGS, DAILY_PARTITIONS, backfill_params, handed_pa
 )
 def backfill_features() -> None:
     """Wire the tasks."""
-    given = tasks.resolve_day(EVENTS.name)
+    given = handover.resolve_day(EVENTS.name)
     config = given["config"]
     snapshot = tasks.take_snapshot(config, given["end"])
     computed = tasks.compute_features(config, snapshot)

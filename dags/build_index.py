@@ -18,7 +18,7 @@ digest of each. Nothing is served differently yet.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import MODELS, RELEASE
 from dags.defaults import DAG_ARGS, handed_params
 
@@ -32,11 +32,11 @@ from dags.defaults import DAG_ARGS, handed_params
 )
 def build_index() -> None:
     """Wire the tasks."""
-    given = tasks.receive(MODELS.name)
+    given = handover.receive(MODELS.name)
     config = given["config"]
     index = tasks.build_index(config, given["evaluation"])
     release = tasks.assemble_release(config, given["evaluation"], index)
-    tasks.publish(RELEASE, {"config": config, "release": release})
+    handover.publish(RELEASE, {"config": config, "release": release})
 
 
 build_index()

@@ -16,14 +16,14 @@ another value than training would have seen at that moment, with an example.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.defaults import AFTER_NIGHT, DAG_ARGS, handed_params
 
 
 @dag(schedule=AFTER_NIGHT, params=handed_params("events"), tags=["tandem", "features"], doc_md=__doc__, **DAG_ARGS)
 def check_parity() -> None:
     """Wire the tasks."""
-    config = tasks.resolve_parity()["config"]
+    config = handover.resolve_parity()["config"]
     tasks.check_parity(config, tasks.RUN_CLOCK)
 
 

@@ -17,7 +17,7 @@ twice. More pile up behind them meanwhile, safe in the log.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS
 from dags.defaults import DAG_ARGS, EVERY_TEN_MINUTES, handed_params
 
@@ -25,12 +25,12 @@ from dags.defaults import DAG_ARGS, EVERY_TEN_MINUTES, handed_params
 @dag(schedule=EVERY_TEN_MINUTES, params=handed_params("events"), tags=["tandem", "data"], doc_md=__doc__, **DAG_ARGS)
 def drain_events() -> None:
     """Wire the tasks."""
-    config = tasks.resolve_drain()["config"]
+    config = handover.resolve_drain()["config"]
     sealed = tasks.seal_events(config)
     validated = tasks.validate_partition(config, sealed["raw"], sealed["until"])
     ingested = tasks.append_partition(config, validated)
     finished = tasks.finish_drain(config, sealed["drain"], ingested)
-    tasks.publish(EVENTS, {"config": config, "ingested": finished, "served": True})
+    handover.publish(EVENTS, {"config": config, "ingested": finished, "served": True})
 
 
 drain_events()

@@ -18,7 +18,7 @@ versions of the lake's tables of users are gone, and with them training sets tha
 
 from airflow.sdk import Param, dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS
 from dags.defaults import DAG_ARGS, handed_params
 
@@ -40,10 +40,10 @@ USER_ID = Param(
 )
 def forget_user() -> None:
     """Wire the tasks."""
-    config = tasks.resolve_forgetting()["config"]
+    config = handover.resolve_forgetting()["config"]
     forgetting = tasks.forget_user(config)
     ingested = tasks.check_forgotten(config, forgetting)
-    tasks.publish(EVENTS, {"config": config, "ingested": ingested})
+    handover.publish(EVENTS, {"config": config, "ingested": ingested})
 
 
 forget_user()

@@ -18,7 +18,7 @@ ingested last, and is skipped when there was none.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS
 from dags.defaults import DAG_ARGS, NIGHTLY, source_params
 
@@ -26,12 +26,12 @@ from dags.defaults import DAG_ARGS, NIGHTLY, source_params
 @dag(schedule=NIGHTLY, params=source_params(), tags=["tandem", "data"], doc_md=__doc__, **DAG_ARGS)
 def ingest_events() -> None:
     """Wire the tasks."""
-    given = tasks.resolve_config(EVENTS.name)
+    given = handover.resolve_config(EVENTS.name)
     config = given["config"]
     raw = tasks.read_partition(config, tasks.PARTITION)
     validated = tasks.validate_partition(config, raw, tasks.RUN_CLOCK)
     ingested = tasks.append_partition(config, validated)
-    tasks.publish(EVENTS, {"config": config, "ingested": ingested})
+    handover.publish(EVENTS, {"config": config, "ingested": ingested})
 
 
 ingest_events()

@@ -22,7 +22,7 @@ is written too. Its log has a line for each view.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS, FEATURES
 from dags.defaults import DAG_ARGS, as_of_param, handed_params, since_param
 
@@ -36,13 +36,13 @@ from dags.defaults import DAG_ARGS, as_of_param, handed_params, since_param
 )
 def materialize_features() -> None:
     """Wire the tasks."""
-    given = tasks.receive(EVENTS.name)
+    given = handover.receive(EVENTS.name)
     config = given["config"]
     snapshot = tasks.take_snapshot(config, tasks.AS_OF)
     computed = tasks.compute_features(config, snapshot)
     features = tasks.materialize_online(config, computed, tasks.SINCE)
     tasks.feature_catalogue(config, features)
-    tasks.publish(FEATURES, {"config": config, "features": features}, hold=given["served"])
+    handover.publish(FEATURES, {"config": config, "features": features}, hold=given["served"])
 
 
 materialize_features()

@@ -17,7 +17,7 @@ in MLflow, and the run says why.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import CHAMPION, RELEASE
 from dags.defaults import DAG_ARGS, handed_params
 
@@ -31,11 +31,11 @@ from dags.defaults import DAG_ARGS, handed_params
 )
 def promote_release() -> None:
     """Wire the tasks."""
-    given = tasks.receive(RELEASE.name)
+    given = handover.receive(RELEASE.name)
     config = given["config"]
     comparison = tasks.compare_release(config, given["release"])
     promotion = tasks.promote_release(config, comparison)
-    tasks.publish(CHAMPION, {"config": config, "promotion": promotion})
+    handover.publish(CHAMPION, {"config": config, "promotion": promotion})
 
 
 promote_release()

@@ -15,7 +15,7 @@ with *downstream*: what was done is not done again.
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import EVENTS, FEATURES, MODELS, RELEASE
 from dags.defaults import DAG_ARGS, as_of_param, model_params, source_params
 
@@ -29,7 +29,7 @@ from dags.defaults import DAG_ARGS, as_of_param, model_params, source_params
 )
 def recommender_pipeline() -> None:
     """Wire the tasks."""
-    config = tasks.resolve_config()["config"]
+    config = handover.resolve_config()["config"]
     raw = tasks.read_partition(config, tasks.PARTITION)
     validated = tasks.validate_partition(config, raw, tasks.RUN_CLOCK)
     ingested = tasks.append_partition(config, validated)
@@ -51,7 +51,7 @@ def recommender_pipeline() -> None:
     promotion = tasks.promote_release(config, comparison)
     online >> promotion
     promotion >> tasks.feature_catalogue(config, computed)  # after it, so that the page names the new champion
-    recorded = tasks.record(
+    recorded = handover.record(
         {
             EVENTS.name: {"config": config, "ingested": ingested},
             FEATURES.name: {"config": config, "features": online},

@@ -19,7 +19,7 @@ by itself.
 
 from airflow.sdk import Param, dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import CHAMPION, RELEASE
 from dags.defaults import DAG_ARGS, handed_params
 
@@ -50,9 +50,9 @@ PARAMS = {
 )
 def rollback_release() -> None:
     """Wire the tasks."""
-    config = tasks.receive(RELEASE.name)["config"]
+    config = handover.receive(RELEASE.name)["config"]
     move = tasks.rollback_release(config)
-    tasks.publish(CHAMPION, {"config": config, "rollback": move})
+    handover.publish(CHAMPION, {"config": config, "rollback": move})
 
 
 rollback_release()

@@ -22,7 +22,7 @@ window is not read. Which settings several tasks try depends on who is first; on
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import FEATURES
 from dags.defaults import DAG_ARGS, handed_params, model_params, search_params
 
@@ -36,11 +36,11 @@ from dags.defaults import DAG_ARGS, handed_params, model_params, search_params
 )
 def search_models() -> None:
     """Wire the tasks."""
-    given = tasks.receive(FEATURES.name)
+    given = handover.receive(FEATURES.name)
     config = given["config"]
     training_set = tasks.build_training_set(config, given["features"])
     search = tasks.plan_search(config, training_set)
-    workers = tasks.resolve_workers(search)
+    workers = handover.resolve_workers(search)
     trials = tasks.run_trials.partial(config=config, search=search).expand(worker=workers)
     trials >> tasks.report_search(config, search)
 

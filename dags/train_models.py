@@ -23,7 +23,7 @@ evaluation on the last part of time beside popularity and the champion. Equal in
 
 from airflow.sdk import dag
 
-from dags import tasks
+from dags import handover, tasks
 from dags.assets import FEATURES, MODELS
 from dags.defaults import DAG_ARGS, handed_params, model_params
 
@@ -37,7 +37,7 @@ from dags.defaults import DAG_ARGS, handed_params, model_params
 )
 def train_models() -> None:
     """Wire the tasks."""
-    given = tasks.receive(FEATURES.name)
+    given = handover.receive(FEATURES.name)
     config = given["config"]
     training_set = tasks.build_training_set(config, given["features"])
     retrieval = tasks.train_retrieval(config, training_set)
@@ -46,7 +46,7 @@ def train_models() -> None:
     ranking = tasks.train_ranking(config, ranking_set)
     evaluation = tasks.evaluate_models(config, training_set, retrieval, ranking)
     proof >> evaluation  # beside the ranking model; nothing that leaks is measured, indexed or released
-    published = tasks.publish(MODELS, {"config": config, "evaluation": evaluation})
+    published = handover.publish(MODELS, {"config": config, "evaluation": evaluation})
     tasks.check_ranking_leakage(config, ranking_set, ranking) >> published  # beside the evaluation
 
 
