@@ -43,7 +43,7 @@ def test_every_contract_is_kept() -> None:
         ("pipelines/stores/base.py", "import pipelines.models", "Models know no store"),
         ("pipelines/inputs/__init__.py", "import pandas", "Model inputs are numpy and pyarrow alone"),
         ("pipelines/steps/__init__.py", "import pipelines.settings", "Imports only point right"),
-        ("pipelines/contracts.py", "import pyarrow", "Contracts, configuration and errors"),
+        ("pipelines/contracts/base.py", "import pyarrow", "Contracts, configuration and errors"),
     ],
 )
 def test_a_planted_violation_is_found(sources: Path, file: str, line: str, contract: str) -> None:
