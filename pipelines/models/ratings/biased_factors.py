@@ -28,7 +28,7 @@ class BiasedFactors(FactorModel):
         name="biased_factors",
         family="factorization",
         needs="ratings",
-        good_at="ratings, in seconds",
+        good_at="what a user would rate highest, used next or not; in seconds",
         source="Koren, Bell and Volinsky, Matrix factorization techniques for recommender systems, 2009",
     )
     Settings = BiasedFactorSettings

@@ -13,7 +13,7 @@ from pipelines.models.retrievers.base import ModelCard
 
 
 class CamfSettings(BiasedFactorSettings):
-    """What conditions move, and by how much at most."""
+    """What conditions move, and how cautiously."""
 
     deviations: Literal["global", "item", "user"] = Field(
         "item", description="a condition moves all ratings alike (CAMF-C), those of each item (CI), or each user's (CU)"
@@ -32,7 +32,7 @@ class Camf(BiasedFactors):
         name="camf",
         family="context",
         needs="ratings, and times or devices",
-        good_at="ratings that depend on when or on what device; it says so where they do not",
+        good_at="ratings that depend on when they are given, or on what device",
         source="Baltrunas, Ludwig and Ricci, Matrix factorization techniques for context aware recommendation, "
         "RecSys 2011",
     )
