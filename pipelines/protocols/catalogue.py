@@ -95,7 +95,7 @@ TIMED_HSTU = Contender("HSTU with times", "hstu", TIMED_HSTU_SETTINGS, stops_ear
 TIMED_HSTU_BLEND = replace(
     HSTU_BLEND,
     name="blend of HSTU with times and linear models",
-    settings={"parts": [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04)]},
+    settings={"parts": [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.02)]},
 )
 # As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
 HSTU_WHOLE = replace(HSTU, stops_early=False)
