@@ -47,7 +47,7 @@ def plan_search(
         space: dotted key -> list or range; None takes the model's own.
 
     Raises:
-        ConfigError: name, number or space is not legal, or the search of this name is another.
+        ConfigError: name, number or space is not legal, or the search of this name is another or lost its training set.
     """
     if not 1 <= num_trials <= limits.max_trials:
         raise ConfigError(
@@ -59,7 +59,7 @@ def plan_search(
         pinned = {"training_set": training_set.model_dump(mode="json")}
         define(storage, name, definition, pinned=pinned, num_trials=num_trials)
         found = SearchStudy(storage, folder, name)
-        kept = TrainingSet(**found.pinned["training_set"])
+        kept = _existing(TrainingSet(**found.pinned["training_set"]), name)
         record = _record(name, definition, kept)
         run_id = runs.begin(found.identity, dataset=definition["dataset"], record=record)
     about = {key: definition[key] for key in ("dataset", "model", "metric")}
@@ -85,6 +85,16 @@ def _definition(
         "settings": config.model_dump(mode="json"),
         "pruning": pruning,
     }
+
+
+def _existing(training_set: TrainingSet, name: str) -> TrainingSet:
+    """Return the training set that a search was begun with, unless forgetting a user or a clean-up has removed it."""
+    if not Path(training_set.uri).exists():
+        raise ConfigError(
+            f"search {name!r} was begun on training set {training_set.uri}, which is gone; expected it there for the "
+            "trials to compare. Begin another search, by another name of the study"
+        )
+    return training_set
 
 
 def _name(definition: Mapping[str, Any], training_set: TrainingSet) -> str:

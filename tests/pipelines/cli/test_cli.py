@@ -52,6 +52,7 @@ def test_there_is_a_command_for_each_step_and_for_the_platform() -> None:
             "forget-user",
             "find-user",
             "compare",
+            "search",
         ),
     }
 

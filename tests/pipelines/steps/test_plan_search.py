@@ -43,6 +43,13 @@ def test_a_name_keeps_the_training_set_that_it_was_begun_with(searching, tmp_pat
     assert searching.plan().training_set == newer  # by no name, it is another search
 
 
+def test_a_search_whose_training_set_is_gone_says_so(searching, monkeypatch):
+    gone = searching.plan().training_set.model_copy(update={"uri": "/gone"})
+    monkeypatch.setattr("tests.support.searches.training_set", lambda folder: gone)
+    with pytest.raises(ConfigError, match="search 'gone' was begun on training set /gone, which is gone"):
+        searching.plan(study="gone")
+
+
 @pytest.mark.parametrize("num_trials", [0, 501])
 def test_the_number_of_trials_has_a_bound(searching, num_trials):
     with pytest.raises(ConfigError, match=rf"{num_trials} trials were asked for; expected 1 to 500"):
