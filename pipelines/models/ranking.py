@@ -25,6 +25,7 @@ WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
+STEPS_PER_EXECUTION = 8  # without coming back to Python
 
 
 @dataclass(frozen=True)
@@ -236,10 +237,13 @@ def _mean(values: NDArray[Any]) -> float:
 def _compile(model: Any, config: RankingConfig, loss: Any, *, num_steps: int) -> None:
     import keras
 
+    from pipelines.models.fused_adam import FusedAdam
+
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=FusedAdam(rate),
         loss={"logit": loss, "expected_value": keras.losses.Huber()},
         loss_weights={"logit": 1.0, "expected_value": config.value_weight},
+        steps_per_execution=STEPS_PER_EXECUTION,
         jit_compile=False,
     )

@@ -1,6 +1,6 @@
 """Train a two-tower model on encoded labels and export its towers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import RetrievalConfig
-from pipelines.models.batches import Arrays, Batch, EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import Arrays, EarlierStates, Labels, Periods, RetrievalSteps
 from pipelines.models.checkpoints import arrays_digest
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import Fit, drawn_batches, fit_epochs, predict, prepare_keras
+from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
 STEPS_PER_EXECUTION = 16  # without coming back to Python
+RESIDENT_BYTES = 1 << 30
 
 
 class TwoTowerModel:
@@ -106,18 +107,19 @@ def train_two_tower(
     )  # fmt: skip
     if data.vectors is not None:
         model.vectors.set_weights([data.vectors])
+    model.build(None)  # its towers are
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
     _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
     periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
     states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
 
-    def draw(rng: np.random.Generator) -> Iterator[Batch]:
-        return retrieval_batches(data.queries, data.items, states, periods, batch_size=config.batch_size, rng=rng)
-
+    labels = Labels.of(data.queries, data.items, periods)
+    fits = sum(values.nbytes for values in labels.arrays.values()) <= RESIDENT_BYTES
+    steps = RetrievalSteps(labels, states, periods, config.batch_size, seed, filled=not fits)
     fit = fit_epochs(
         model,
-        drawn_batches(draw, count=periods.num_batches(config.batch_size), seed=seed),
+        steps.of,
         epochs=epochs,
         patience=config.patience,
         validate=lambda: validation_metrics(model, data),
@@ -125,6 +127,7 @@ def train_two_tower(
         of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
+        resident=labels if fits else None,
     )
     return model, fit
 
@@ -156,6 +159,8 @@ def export_towers(model: Any, folder: Path, data: RetrievalData) -> None:
 def _compile(model: Any, config: RetrievalConfig, *, num_steps: int) -> None:
     import keras
 
+    from pipelines.models.fused_adam import FusedAdam
+
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     # XLA compiles for tens of seconds on a CPU and gains nothing there.
-    model.compile(optimizer=keras.optimizers.Adam(rate), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)
+    model.compile(optimizer=FusedAdam(rate), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)

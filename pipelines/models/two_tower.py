@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.models.in_batch_softmax import LOWEST_TEMPERATURE, in_batch_softmax
+from pipelines.models.devices import share_of_batch, whole_batch
+from pipelines.models.in_batch_softmax import NEVER, in_batch_softmax
 from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_pooling import HistoryPooling
 from pipelines.models.layers.id_dropout import IdDropout
@@ -15,6 +16,7 @@ from pipelines.models.losses import DiagonalSoftmax
 Shapes = dict[str, Any]  # input name -> (shape of one row, dtype), as the encoders say it
 ITEM_IDS = "item"
 LOG_Q = "log_q"
+OWN, NEGATIVE_ROWS, NEGATIVE_COUNTS = "own", "negative_rows", "negative_counts"
 
 
 @keras.saving.register_keras_serializable("tandem")
@@ -42,8 +44,11 @@ class TwoTower(keras.Model):
         seed: seed of the id dropout.
 
     Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`. The
-    loss reads `item` and `log_q` `[batch]` of the same dict.
+    loss reads of the same dict `item`, `log_q` and `own` `[batch]`, and `negative_rows` and `negative_counts`
+    `[num_negatives]`: see `Negatives`. With several devices it compares each query with the items of all of them.
     """
+
+    shared_inputs = (NEGATIVE_ROWS, NEGATIVE_COUNTS)
 
     def __init__(
         self,
@@ -93,12 +98,22 @@ class TwoTower(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the mean in-batch softmax loss."""
-        settings, sides = self._settings, (y_pred["queries"], y_pred["items"], x[ITEM_IDS], x[LOG_Q])
-        if not settings["num_hard_negatives"] and settings["temperature"] >= LOWEST_TEMPERATURE:
-            return in_batch_softmax(*sides, temperature=settings["temperature"])
-        logits = self.scores(list(sides))
-        return ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
+        """Return the mean in-batch softmax loss; with several devices, this one's share of it."""
+        settings, queries, items = self._settings, y_pred["queries"], y_pred["items"]
+        every_item, every_log_q = whole_batch(items), whole_batch(x[LOG_Q])
+        if not settings["num_hard_negatives"]:
+            rows, counts = x[NEGATIVE_ROWS], ops.cast(x[NEGATIVE_COUNTS], "float32")
+            weights = ops.where(
+                counts > 0, ops.log(ops.maximum(counts, 1.0)) - ops.take(every_log_q, rows, axis=0), NEVER
+            )
+            loss = in_batch_softmax(
+                queries, items, x[LOG_Q], ops.take(every_item, rows, axis=0), weights, x[OWN],
+                temperature=settings["temperature"],
+            )  # fmt: skip
+        else:
+            logits = self.scores([whole_batch(queries), every_item, whole_batch(x[ITEM_IDS]), every_log_q])
+            loss = ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
+        return loss * share_of_batch()
 
     def build(self, input_shape: Any) -> None:
         """Nothing to create: the towers were built with the model."""

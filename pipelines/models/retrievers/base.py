@@ -47,6 +47,7 @@ class RunOptions:
     Attributes:
         seed: decides everything random.
         device: `auto` takes an accelerator where there is one.
+        num_devices: how many of them take a part of every batch; changes results by rounding alone.
         precision: of the layers; logits and softmax are always float32.
         checkpoints: folder for what an interrupted run is resumed from; None keeps nothing.
         progress: whether to draw a progress bar.
@@ -54,6 +55,7 @@ class RunOptions:
 
     seed: int
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    num_devices: int = 1
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoints: Path | None = None
     progress: bool = False

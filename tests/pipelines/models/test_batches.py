@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipelines.models.batches import EarlierStates, Periods, retrieval_batches
+from pipelines.models.batches import EarlierStates, Labels, Negatives, Periods, RetrievalSteps
 
 USERS = np.array([7, 8, 7, 7, 8, 7])
 
@@ -36,7 +36,7 @@ def test_log_q_is_the_share_of_the_items_own_period():
 
 def test_a_batch_is_of_one_period():
     batches = Periods.of(np.zeros(100, int), num_periods=4, batch_size=5).batches(5, np.random.default_rng(0))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(100))
+    assert sorted(batches.ravel().tolist()) == list(range(100))
     assert all(len(set(rows // 25)) == 1 for rows in batches)
     assert [rows[0] // 25 for rows in batches] != sorted(rows[0] // 25 for rows in batches)
 
@@ -46,22 +46,49 @@ def test_no_period_is_shorter_than_a_batch():
     assert Periods.of(np.zeros(3, int), num_periods=50, batch_size=40).edges.tolist() == [0, 3]
 
 
-def epoch(seed: int = 0) -> list:
-    rows, rng = np.arange(6), np.random.default_rng(seed)
-    periods = Periods.of(rows, num_periods=2, batch_size=1)
-    return list(retrieval_batches({"user": rows}, {"item": rows}, states(0.0), periods, batch_size=1, rng=rng))
+def steps(seed: int = 0, *, filled: bool = True) -> RetrievalSteps:
+    rows = np.arange(6)
+    periods = Periods.of(rows, num_periods=2, batch_size=2)
+    labels = Labels.of({"user": rows}, {"item": rows}, periods)
+    return RetrievalSteps(labels, states(0.0), periods, batch_size=2, seed=seed, filled=filled)
 
 
-def test_an_epoch_has_every_row_once_and_queries_beside_their_items():
-    batches = epoch()
-    assert sorted(np.concatenate([b.inputs["item"] for b in batches]).tolist()) == list(range(6))
-    for batch in batches:
-        np.testing.assert_array_equal(batch.inputs["user"], batch.inputs["item"])
+def items(seed: int = 0, epoch: int = 1, start: int = 0) -> list[int]:
+    return np.concatenate([step["item"] for (step,) in steps(seed).of(epoch, start)[1]]).tolist()
 
 
-def test_the_generator_decides_the_order():
-    def order(seed: int) -> list[int]:
-        return np.concatenate([b.inputs["item"] for b in epoch(seed)]).tolist()
+def test_an_epoch_has_every_row_of_whole_batches_once_and_queries_beside_their_items():
+    count, epoch = steps().of(1, 0)
+    taken = [step for (step,) in epoch]
+    assert count == len(taken) == 2
+    assert len(set(items())) == 4
+    for step in taken:
+        np.testing.assert_array_equal(step["user"], step["item"])
 
-    assert order(1) == order(1)
-    assert order(1) != order(2)
+
+def test_seed_and_epoch_decide_the_order_and_a_later_start_goes_on_in_it():
+    assert items(1) == items(1)
+    assert items(1) != items(2)
+    assert items(1, epoch=1) != items(1, epoch=2)
+    assert items(1, start=1) == items(1)[2:]
+
+
+def test_a_step_that_names_its_rows_gives_the_same_inputs_where_they_lie():
+    for (step,), (named,) in zip(steps().of(1, 0)[1], steps(filled=False).of(1, 0)[1], strict=True):
+        labels = steps().labels
+        found = labels.inputs(labels.arrays, named, lambda values, rows: values[rows])
+        assert set(found) == set(step) == {"user", "item", "log_q", "own", "negative_rows", "negative_counts"}
+        for name, values in step.items():
+            np.testing.assert_array_equal(found[name], values)
+
+
+def test_negatives_are_the_distinct_items_of_each_batch_and_how_often_they_are_there():
+    batches = np.random.default_rng(0).integers(0, 30, (5, 100))
+    negatives = Negatives.of(batches)
+    assert negatives.rows.shape == (5, 64)
+    for batch, own, rows, counts in zip(batches, negatives.own, negatives.rows, negatives.counts, strict=True):
+        found = counts > 0
+        np.testing.assert_array_equal(batch[rows[own]], batch)
+        known, times = np.unique(batch, return_counts=True)
+        np.testing.assert_array_equal(batch[rows[found]], known)
+        np.testing.assert_array_equal(counts[found], times)

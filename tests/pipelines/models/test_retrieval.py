@@ -47,7 +47,7 @@ def test_it_learns_a_planted_pattern(trained):
     _, fit, data = trained
     # Forty items in four groups: within the right group of ten, chance gives an nDCG@10 of about a quarter.
     by_chance = np.mean([1 / np.log2(1 + r) if r <= 10 else 0 for r in range(1, len(data.corpus["item"]) + 1)])
-    assert fit.at_best()["validation_ndcg_at_10"] > 2 * by_chance
+    assert fit.at_best()["validation_ndcg_at_10"] > 1.5 * by_chance
     assert fit.curves["loss"][-1] < fit.curves["loss"][0]
 
 
