@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal
 
 from pipelines.errors import ConfigError
@@ -64,16 +65,10 @@ def own_part(step: tuple[Any, ...], shared: Iterable[str]) -> tuple[Any, ...]:
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    replicas = context.num_replicas_in_sync
-    if replicas == 1:
+    if context.num_replicas_in_sync == 1:
         return step
-
-    def part(values: Any) -> Any:
-        rows = tf.shape(values)[0] // replicas
-        return values[context.replica_id_in_sync_group * rows :][:rows]
-
-    inputs = {name: values if name in shared else part(values) for name, values in step[0].items()}
-    return (inputs, *tf.nest.map_structure(part, step[1:]))
+    inputs = {name: values if name in shared else _own_rows(values, context) for name, values in step[0].items()}
+    return (inputs, *tf.nest.map_structure(lambda values: _own_rows(values, context), step[1:]))
 
 
 def whole_batch(values: Any) -> Any:
@@ -82,7 +77,18 @@ def whole_batch(values: Any) -> Any:
     By JAX a batch is one array whatever the number of devices, and is returned as it is.
     """
     context = _replicas()
-    return values if context is None else context.all_gather(values, axis=0)
+    if context is None:
+        return values
+    import tensorflow as tf
+
+    @tf.custom_gradient  # TensorFlow's own of a gather does not take the gradient of rows of it
+    def gathered(part: Any) -> Any:
+        def gradient(upstream: Any) -> Any:
+            return _own_rows(context.all_reduce("SUM", tf.convert_to_tensor(upstream)), context)
+
+        return context.all_gather(part, axis=0), gradient
+
+    return gathered(values)
 
 
 def total(value: Any) -> Any:
@@ -109,6 +115,13 @@ def _replicas() -> Any:
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
+def _own_rows(values: Any, context: Any) -> Any:
+    import tensorflow as tf
+
+    rows = tf.shape(values)[0] // context.num_replicas_in_sync
+    return values[context.replica_id_in_sync_group * rows :][:rows]
+
+
 def _found(device: Device) -> list[str]:
     import keras
 
@@ -124,6 +137,11 @@ def _parallel(devices: list[str]) -> Any:
 
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(devices=devices).scope()
+    return _mirrored(tuple(name.upper() for name in devices)).scope()
+
+
+@cache  # a second one in a process would number its messages anew, and be answered with those of the first
+def _mirrored(devices: tuple[str, ...]) -> Any:
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy([name.upper() for name in devices]).scope()
+    return tf.distribute.MirroredStrategy(devices)

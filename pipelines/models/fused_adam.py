@@ -32,3 +32,9 @@ class FusedAdam(keras.optimizers.Adam):
             beta1=betas[0], beta2=betas[1], epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
         )  # fmt: skip
+
+
+def fused_adam(learning_rate: Any, precision: str) -> keras.optimizers.Optimizer:
+    """Return the optimizer of a model whose hidden layers have a precision: half floats need their loss scaled."""
+    adam = FusedAdam(learning_rate)
+    return keras.optimizers.LossScaleOptimizer(adam) if precision == "mixed_float16" else adam

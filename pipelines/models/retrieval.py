@@ -8,17 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import RetrievalConfig
+from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
 from pipelines.models.batches import Arrays, EarlierStates, Labels, Periods, RetrievalSteps
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.devices import on_devices, require_even
 from pipelines.models.retrievers.base import ModelCard
 from pipelines.models.training import Fit, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
+FULL = "float32"
 CHECKPOINT_BATCHES = 500
 STEPS_PER_EXECUTION = 16  # without coming back to Python
-RESIDENT_BYTES = 1 << 30
 
 
 class TwoTowerModel:
@@ -72,6 +73,7 @@ def train_two_tower(
     config: RetrievalConfig,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
 ) -> tuple[Any, Fit]:
     """Return the trained TwoTower and how training went.
 
@@ -85,18 +87,40 @@ def train_two_tower(
         config: the model and how to train it.
         seed: decides initial weights, order of rows and dropout; equal seeds give equal models on one device.
         checkpoints: folder for checkpoints; None keeps none.
+        run: devices, what stays on them, and precision; what is returned is in float32. The negatives of several
+            devices are the whole batch's, so their number changes results by rounding alone, and a checkpoint of one
+            number is resumed on another.
 
     Raises:
+        ConfigError: there are fewer devices, or a batch does not divide among them.
         TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
     """
     prepare_keras(seed)
+    require_even(min(config.batch_size, len(data.items["item"])), run.num_devices)
+    shapes = {"query_shapes": dict(query_shapes), "item_shapes": dict(item_shapes), "sizes": dict(sizes)}
+    with on_devices(run.device, run.num_devices):
+        model, fit = _train(data, shapes, config=config, seed=seed, checkpoints=checkpoints, run=run)
+    if run.num_devices > 1 or run.precision != FULL:  # from here on one copy is enough, and ONNX has float32 alone
+        weights, model = model.get_weights(), type(model).from_config({**model.get_config(), "precision": FULL})
+        model.set_weights(weights)
+    return model, fit
+
+
+def _train(
+    data: RetrievalData,
+    shapes: dict[str, Any],
+    *,
+    config: RetrievalConfig,
+    seed: int,
+    checkpoints: Path | None,
+    run: TrainingConfig,
+) -> tuple[Any, Fit]:
     from pipelines.models.two_tower import TwoTower
 
     model = TwoTower(
-        dict(query_shapes),
-        dict(item_shapes),
-        dict(sizes),
+        **shapes,
         seed=seed,
+        precision=run.precision,
         vectors=None if data.vectors is None else data.vectors.shape,
         **config.model_dump(
             include={
@@ -110,12 +134,12 @@ def train_two_tower(
     model.build(None)  # its towers are
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
-    _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
+    _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size), precision=run.precision)
     periods = Periods.of(data.items["item"], num_periods=config.num_periods, batch_size=config.batch_size)
     states = EarlierStates.of(data.queries["user"], share=config.earlier_share, longest=config.earlier_longest)
 
     labels = Labels.of(data.queries, data.items, periods)
-    fits = sum(values.nbytes for values in labels.arrays.values()) <= RESIDENT_BYTES
+    fits = sum(values.nbytes for values in labels.arrays.values()) <= run.resident_mb * 2**20
     steps = RetrievalSteps(labels, states, periods, config.batch_size, seed, filled=not fits)
     fit = fit_epochs(
         model,
@@ -124,7 +148,7 @@ def train_two_tower(
         patience=config.patience,
         validate=lambda: validation_metrics(model, data),
         watch=WATCH,
-        of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
+        of=f"two_tower {config.model_dump_json()} {shapes['sizes']} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
         resident=labels if fits else None,
@@ -156,11 +180,11 @@ def export_towers(model: Any, folder: Path, data: RetrievalData) -> None:
     np.savez(folder / "input_example.npz", **{name: values[:1] for name, values in example.items()})
 
 
-def _compile(model: Any, config: RetrievalConfig, *, num_steps: int) -> None:
+def _compile(model: Any, config: RetrievalConfig, *, num_steps: int, precision: str) -> None:
     import keras
 
-    from pipelines.models.fused_adam import FusedAdam
+    from pipelines.models.fused_adam import fused_adam
 
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     # XLA compiles for tens of seconds on a CPU and gains nothing there.
-    model.compile(optimizer=FusedAdam(rate), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)
+    model.compile(optimizer=fused_adam(rate, precision), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)

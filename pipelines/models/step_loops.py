@@ -13,13 +13,11 @@ Step = tuple[Any, ...]  # as Keras takes it: (inputs,), (inputs, targets) or (in
 
 
 class Resident(Protocol):
-    """Training data that stays on the device: a step then names rows, and its arrays are gathered there.
+    """Training data that stays on the device: a step then names rows, and its arrays are gathered there."""
 
-    Attributes:
-        arrays: what is kept, `[num_rows, ...]` each, by name.
-    """
-
-    arrays: dict[str, Any]
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """What is kept, `[num_rows, ...]` each, by name."""
 
     def inputs(self, arrays: dict[str, Any], named: dict[str, Any], take: Any) -> dict[str, Any]:
         """Return a model's inputs, from `arrays` on the device and what a step says; `take(values, rows)` gathers."""

@@ -42,6 +42,7 @@ class TwoTower(keras.Model):
         num_hard_negatives: learn from only this many of each row's highest negatives; 0 is all.
         vectors: rows and columns of the table of supplied item vectors, which is not trained; None for none.
         seed: seed of the id dropout.
+        precision: of the hidden layers; embeddings, the layers that make the vectors, and the loss are float32.
 
     Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`. The
     loss reads of the same dict `item`, `log_q` and `own` `[batch]`, and `negative_rows` and `negative_counts`
@@ -67,6 +68,7 @@ class TwoTower(keras.Model):
         num_hard_negatives: int = 0,
         vectors: tuple[int, int] | None = None,
         seed: int = 0,
+        precision: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -75,7 +77,7 @@ class TwoTower(keras.Model):
             "hidden_units": tuple(hidden_units), "feature_dim": feature_dim, "temperature": temperature,
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
             "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives,
-            "vectors": None if vectors is None else tuple(vectors), "seed": seed,
+            "vectors": None if vectors is None else tuple(vectors), "seed": seed, "precision": precision,
         }  # fmt: skip
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
@@ -175,8 +177,10 @@ class TwoTower(keras.Model):
         settings = self._settings
         hidden = keras.layers.Concatenate()(parts)
         for units in settings["hidden_units"]:
-            hidden = keras.layers.Dense(units, activation="silu")(hidden)
-            hidden = keras.layers.Dropout(settings["dropout"], seed=self._next_seed())(hidden)
+            hidden = keras.layers.Dense(units, activation="silu", dtype=settings["precision"])(hidden)
+            hidden = keras.layers.Dropout(settings["dropout"], seed=self._next_seed(), dtype=settings["precision"])(
+                hidden
+            )
         output = keras.layers.Dense(settings["embedding_dim"])(hidden)
         output = keras.layers.Add()([output, keras.layers.Dense(settings["embedding_dim"], use_bias=False)(skip)])
         return keras.layers.UnitNormalization(name="embedding")(output)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.config import RetrievalConfig
+from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
 from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
@@ -44,6 +44,7 @@ def train_retrieval(
     artifacts: ArtifactStore,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
 ) -> ModelVersion:
     """Train the retrieval model and register a version; equal arguments give the version that is there already.
 
@@ -60,6 +61,7 @@ def train_retrieval(
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
             starts anew.
+        run: devices and precision. On other devices the version that is there is found, and a killed training goes on.
 
     Raises:
         TrainingError: there is no label to learn from, or training diverged.
@@ -70,6 +72,7 @@ def train_retrieval(
         training_set=training_set.fingerprint,
         config=_without_place(config),
         seed=seed,
+        precision=run.precision,
         code=code_digest("inputs", "models", "steps/train_retrieval.py"),
     )
     found = registry.find(RETRIEVAL_MODEL, key=key)
@@ -78,7 +81,7 @@ def train_retrieval(
     dataset = training_set.features.snapshot.dataset
     folder = publish_training(
         f"{dataset}/train_retrieval",
-        lambda folder, kept: _train(folder, training_set, config=config, seed=seed, checkpoints=kept),
+        lambda folder, kept: _train(folder, training_set, config=config, seed=seed, checkpoints=kept, run=run),
         key=key,
         artifacts=artifacts,
         checkpoints=checkpoints,
@@ -86,7 +89,7 @@ def train_retrieval(
     report = json.loads((folder / RUN_FILE).read_text())
     record = RunRecord(
         name=f"{config.model}-{key[:8]}",
-        params={**_params(config, chosen), "seed": seed},
+        params={**_params(config, chosen), **_run_params(run), "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
         tags=lineage(training_set, FEATURE_SERVICE) | {"tandem.model": config.model},
@@ -154,16 +157,26 @@ def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
 
+def _run_params(run: TrainingConfig) -> dict[str, Any]:
+    return {f"training.{name}": value for name, value in run.model_dump().items()}
+
+
 def _train(
-    folder: Path, training_set: TrainingSet, *, config: RetrievalConfig, seed: int, checkpoints: Path | None
+    folder: Path,
+    training_set: TrainingSet,
+    *,
+    config: RetrievalConfig,
+    seed: int,
+    checkpoints: Path | None,
+    run: TrainingConfig,
 ) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
     model = _chosen(config)
-    options = RunOptions(seed=seed, checkpoints=checkpoints)
+    options = RunOptions(seed, run.device, run.num_devices, run.precision, checkpoints)
     if model is None:
-        _train_two_tower(folder, training_set, train, validation, encoders, config=config, options=options)
+        _train_two_tower(folder, training_set, train, validation, encoders, config=config, options=options, run=run)
     else:
         _train_retriever(folder, training_set, train, validation, encoders, model, config=config, options=options)
 
@@ -202,6 +215,7 @@ def _train_two_tower(
     *,
     config: RetrievalConfig,
     options: RunOptions,
+    run: TrainingConfig,
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
@@ -219,6 +233,7 @@ def _train_two_tower(
         config=config,
         seed=options.seed,
         checkpoints=options.checkpoints,
+        run=run,
     )
     bundle = folder / "bundle"
     query_encoder.save(bundle / "query_inputs")

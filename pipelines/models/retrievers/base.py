@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import Section
 from pipelines.errors import TrainingError
+from pipelines.models.devices import Device
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Codes, Sequences
@@ -54,7 +55,7 @@ class RunOptions:
     """
 
     seed: int
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Device = "auto"
     num_devices: int = 1
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoints: Path | None = None

@@ -101,7 +101,12 @@ class NextItemRetriever(Retriever):
         """Learn to predict every item of every row from those before it."""
         require_even(self.settings.batch_size, options.num_devices)
         with on_devices(options.device, options.num_devices):
-            return self._fit(train, options, validation)
+            fitted = self._fit(train, options, validation)
+        if options.num_devices > 1:  # from here on one copy is enough
+            weights = self.model.get_weights()
+            self.model = self._network(seed=options.seed, log_q=self._log_q(train))
+            self.model.set_weights(weights)
+        return fitted
 
     def _fit(self, train: Sequences, options: RunOptions, validation: Validation | None) -> Fitted:
         settings = self.settings
