@@ -81,7 +81,8 @@ def whole_batch(values: Any) -> Any:
         return values
     import tensorflow as tf
 
-    @tf.custom_gradient  # TensorFlow's own of a gather does not take the gradient of rows of it
+    # TensorFlow's own gradient of a gather does not take that of some of its rows.
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def gathered(part: Any) -> Any:
         def gradient(upstream: Any) -> Any:
             return _own_rows(context.all_reduce("SUM", tf.convert_to_tensor(upstream)), context)
