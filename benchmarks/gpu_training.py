@@ -1,10 +1,11 @@
 """How fast does training go on a GPU, and how much of the GPU does it use?
 
-    python benchmarks/gpu_training.py --data FOLDER [--device cpu]
+    python benchmarks/gpu_training.py --data FOLDER [--device cpu --batch 512 --steps 2 --epochs 1]
 
 By the JAX backend, in this order: SASRec's states and gradients on the GPU against the CPU's (it stops where they
 differ); ceilings of this device, measured: matrix products in float32 and bfloat16, and memory; a two-tower with ids
-and two dense layers a tower, all steps on the device: examples a second and the share of the ceilings; SASRec on
+and two dense layers a tower, all steps on the device: examples a second and the share of the ceilings, written down
+here for that alone, then by the platform's own training, which draws its batches on the host; SASRec on
 MovieLens-1M leave-one-out (`FOLDER/ml-1m-sequences`): seconds and NDCG@10 of the test items after each epoch, until
 that of the validation items stops growing. Without a GPU it says so and ends with 2; `--device cpu` tries it out.
 """
@@ -23,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NUM_USERS, NUM_ITEMS, DIM, BATCH = 6_040, 3_706, 64, 16_384
+NUM_USERS, NUM_ITEMS, DIM = 6_040, 3_706, 64
 GOAL = 0.182
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder that holds ml-1m-sequences; leaves out SASRec without it")
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--steps", type=int, default=1_000, help="two-tower steps that are timed")
+    parser.add_argument("--batch", type=int, default=16_384, help="rows of a two-tower step")
     parser.add_argument("--epochs", type=int, default=40, help="at most this many of SASRec")
     arguments = parser.parse_args()
     import jax
@@ -45,7 +47,8 @@ def main() -> None:
     with jax.default_device(device):
         check(jax.devices("cpu")[0], device)
         ceilings = measure_ceilings()
-        measure_two_tower(arguments.steps, ceilings)
+        measure_two_tower(arguments.steps, arguments.batch, ceilings)
+        measure_platform(arguments.steps, arguments.batch)
         if arguments.data:
             measure_sasrec(arguments.data, arguments.epochs)
 
@@ -122,7 +125,7 @@ def _best(function: Callable[[Any], Any], argument: Any) -> float:
     return min(seconds)
 
 
-def measure_two_tower(steps: int, ceilings: dict[str, float]) -> None:
+def measure_two_tower(steps: int, batch: int, ceilings: dict[str, float]) -> None:
     """Print examples a second of a two-tower whose steps run on the device without coming back."""
     import jax
     import jax.numpy as jnp
@@ -143,8 +146,8 @@ def measure_two_tower(steps: int, ceilings: dict[str, float]) -> None:
 
     def step(state: Any, key: Any) -> Any:
         weights, slots = state
-        users = jax.random.randint(key, (BATCH,), 0, NUM_USERS)
-        items = (users * 7 + jax.random.randint(key, (BATCH,), 0, 50)) % NUM_ITEMS
+        users = jax.random.randint(key, (batch,), 0, NUM_USERS)
+        items = (users * 7 + jax.random.randint(key, (batch,), 0, 50)) % NUM_ITEMS
 
         def loss_of(weights: Any) -> Any:
             queries, _ = query.stateless_call(weights[:split], [], users)
@@ -164,13 +167,45 @@ def measure_two_tower(steps: int, ceilings: dict[str, float]) -> None:
     state, last = run(state, keys)
     jax.block_until_ready(state)
     seconds = time.perf_counter() - start
-    rate = steps * BATCH / seconds
-    operations = rate * 3 * 2 * (2 * 2 * DIM * 128 + BATCH * DIM)
+    rate = steps * batch / seconds
+    operations = rate * 3 * 2 * (2 * 2 * DIM * 128 + batch * DIM)
     print(
-        f"two-tower: {rate / 1e6:.2f}M examples/s at batch {BATCH:,} (goal 20M), loss {float(first[0]):.3f} -> "
+        f"two-tower: {rate / 1e6:.2f}M examples/s at batch {batch:,} (goal 20M), loss {float(first[0]):.3f} -> "
         f"{float(last[-1]):.3f}; {operations / ceilings['float32']:.0%} of the float32 ceiling; the logits alone move "
-        f"{rate * BATCH * 4 * 4 / ceilings['memory']:.0%} of the memory ceiling unless they are fused"
+        f"{rate * batch * 4 * 4 / ceilings['memory']:.0%} of the memory ceiling unless they are fused"
     )
+
+
+def measure_platform(steps: int, batch: int) -> None:
+    """Print examples a second of `train_two_tower`'s steps, from drawing batches to new weights."""
+    from itertools import chain, count
+
+    from pipelines.models.batches import EarlierStates, Labels, RetrievalSteps
+    from pipelines.models.fused_adam import FusedAdam
+    from pipelines.models.negatives import Negatives
+    from pipelines.models.periods import Periods
+    from pipelines.models.step_loops import step_loop
+    from pipelines.models.two_tower import TwoTower
+
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, NUM_USERS, 64 * batch).astype(np.int32)
+    items = ((users * 7 + rng.integers(0, 50, len(users))) % NUM_ITEMS).astype(np.int32)
+    periods = Periods.of(items, num_periods=1, batch_size=batch)
+    labels, states = Labels.of({"user": users}, {"item": items}), EarlierStates.of(users, share=0.0, longest=0)
+    negatives = Negatives.of(items, periods, num_sampled=0, stream=None)
+    drawn = RetrievalSteps(labels, states, negatives, batch, 0, filled=False)
+    sizes = {"user": NUM_USERS, "item": NUM_ITEMS}
+    model = TwoTower({"user": ((), "int32")}, {"item": ((), "int32")}, sizes, embedding_dim=DIM, dropout=0.0)
+    model.build(None)
+    model.compile(optimizer=FusedAdam(0.005), steps_per_execution=min(steps, 100))
+    model.optimizer.build(model.trainable_variables)
+    loop = step_loop(model, labels)
+    endless = chain.from_iterable(drawn.of(epoch, 0)[1] for epoch in count(1))
+    first = loop.run(endless, steps)
+    start = time.perf_counter()
+    last = loop.run(endless, steps)
+    rate = steps * batch / (time.perf_counter() - start)
+    print(f"two-tower, the platform's own: {rate / 1e6:.2f}M examples/s (goal 20M), loss {first:.3f} -> {last:.3f}")
 
 
 def measure_sasrec(data: Path, epochs: int) -> None:
@@ -180,7 +215,7 @@ def measure_sasrec(data: Path, epochs: int) -> None:
     from pipelines.models.sequences import Sequences
 
     users, items = np.loadtxt(data / "ml-1m-sequences" / "ml-1m.txt", dtype=np.int64).T - 1
-    everything = Sequences.of(users, items, num_users=users.max() + 1, num_items=items.max() + 1)
+    everything = Sequences.of(users, items, num_users=int(users.max()) + 1, num_items=int(items.max()) + 1)
     known, test_items = everything.without_last()
     train, validation_items = known.without_last()
     test = Validation(known, test_items)

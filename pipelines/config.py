@@ -180,6 +180,24 @@ class RetrievalConfig(Section):
     )
 
 
+class TrainingConfig(Section):
+    """What models are trained on; device and number of devices change results by rounding alone."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="`auto` takes an accelerator where there is one")
+    num_devices: int = Field(
+        1, ge=1, description="devices that take a part of every batch of the two-tower and next-item models"
+    )
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32", description="of the dense layers; embeddings, logits and softmax are always float32"
+    )
+    resident_mb: int = Field(
+        1_024, ge=0, description="encoded labels up to this size stay on the device; more are gathered batch by batch"
+    )
+
+
+DEFAULT_TRAINING = TrainingConfig()
+
+
 class RankingConfig(Section):
     """The ranking model: which one, what it learns by, and the settings that all of them share."""
 
@@ -331,6 +349,7 @@ class Config(Section):
     split: SplitConfig = SplitConfig()
     leakage: LeakageConfig = LeakageConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
+    training: TrainingConfig = TrainingConfig()
     ranking: RankingConfig = RankingConfig()
     search: SearchConfig = SearchConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

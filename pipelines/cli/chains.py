@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines import entrypoints
-from pipelines.cli.options import add_config_options, confine, resolve
+from pipelines.cli.options import add_config_options, add_training_options, confine, resolve
 
 Json = dict[str, Any]
 
@@ -23,12 +23,13 @@ def add(commands: Any) -> None:
     features.add_argument("--as-of", default="", metavar="MOMENT", help="use only what was known before it")
     _add(commands, "drain-events", _drain_events, "bring served events of a data set into the lake, exactly once")
     about = "train, evaluate and register both models on the newest features"
-    _add(commands, "train-models", _train_models, about)
+    add_training_options(_add(commands, "train-models", _train_models, about))
     one = _add(commands, "train", _train_models, f"{about}; MODEL of `tandem models` retrieves")
     one.add_argument("model", metavar="MODEL", help="retrieval model, as `tandem models` lists it")
     one.add_argument("--preset", help="settings that come with the model, such as quality")
     one.add_argument("--ranker", metavar="NAME", help="ranking model, as `tandem models` lists it; default: cross")
     one.add_argument("--ranking-loss", metavar="NAME", help="what it learns by, from the same list; default: logistic")
+    add_training_options(one)
 
 
 def _add(

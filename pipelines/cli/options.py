@@ -25,6 +25,22 @@ def add_config_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="such as retrieval.epochs=3")
 
 
+def add_training_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that choose what models are trained on."""
+    group = command.add_argument_group("training")
+    group.add_argument("--device", choices=["auto", "cpu", "gpu"], help="default: an accelerator where there is one")
+    group.add_argument(
+        "--devices",
+        type=int,
+        dest="num_devices",
+        metavar="N",
+        help="devices that take a part of every batch; default: 1",
+    )
+    group.add_argument(
+        "--precision", choices=["float32", "mixed_bfloat16", "mixed_float16"], help="of next-item models' layers"
+    )
+
+
 def add_platform_options(command: argparse.ArgumentParser, *, home: bool = True) -> None:
     """Add the options of commands that talk to the platform."""
     command.add_argument("--json", action="store_true", help="print JSON for a program")
@@ -42,6 +58,8 @@ def parameters(parsed: argparse.Namespace) -> Json:
     settings = dict(assignment(pair) for pair in parsed.set)
     if preset:
         settings["retrieval.preset"] = preset
+    run = {name: getattr(parsed, name, None) for name in ("device", "num_devices", "precision")}
+    settings |= {f"training.{name}": value for name, value in run.items() if value is not None}
     return {key: value for key, value in given.items() if value is not None} | {"settings": settings}
 
 

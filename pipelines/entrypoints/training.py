@@ -82,7 +82,7 @@ def train_retrieval(config: str, training_set: Json) -> Json:
     chosen_ranker(c.ranking)  # a misspelt one is refused here, not when retrieval has been trained
     stores = open_model_stores(c)
     work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints", "nearest": open_nearest(c)}
-    return as_json(step(TrainingSet(**training_set), config=c.retrieval, **work, **stores))
+    return as_json(step(TrainingSet(**training_set), config=c.retrieval, run=c.training, **work, **stores))
 
 
 def check_leakage(config: str, training_set: Json, retrieval: Json) -> Json:
@@ -146,7 +146,7 @@ def train_ranking(config: str, ranking_set: Json) -> Json:
     c = read_config(config)
     stores = open_model_stores(c)
     work: Json = {"seed": c.seed, "checkpoints": c.home / "checkpoints"}
-    return as_json(step(RankingSet(**ranking_set), config=c.ranking, **work, **stores))
+    return as_json(step(RankingSet(**ranking_set), config=c.ranking, run=c.training, **work, **stores))
 
 
 def evaluate_models(config: str, training_set: Json, retrieval: Json, ranking: Json) -> Json:

@@ -1,16 +1,19 @@
 """Batches of in-memory arrays, and which state of its user a training row is seen from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.models.distinct_items import DistinctItems
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Rows
 
 Arrays = dict[str, NDArray[Any]]
+SAMPLED = "sampled_"  # before the name of an item input: of items that no row of the batch is of
+ROWS = ("rows", "from_rows", "sampled_rows")
 
 
 @dataclass(frozen=True)
@@ -59,45 +62,94 @@ class EarlierStates:
     def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """Return the row whose query features stand for each of `rows`: itself, or an earlier one of its user."""
         furthest = np.minimum(self.position[rows], self.longest)
-        back: Rows = (rng.random(len(rows)) * (furthest + 1)).astype(np.int64)
-        back *= rng.random(len(rows)) < self.share
+        back: Rows = (rng.random(rows.shape) * (furthest + 1)).astype(np.int64)
+        back *= rng.random(rows.shape) < self.share
         return np.asarray(self.by_user[self.place[rows] - back])
 
 
-def retrieval_batches(
-    queries: Arrays,
-    items: Arrays,
-    states: EarlierStates,
-    negatives: Negatives,
-    *,
-    batch_size: int,
-    rng: np.random.Generator,
-    start: int = 0,
-    own: OwnItems | None = None,
-) -> Iterator[Batch]:
-    """Yield the batches of one epoch for the two-tower model.
+@dataclass(frozen=True)
+class Labels:
+    """The encoded labels that steps are made of; where they lie on the device, a step only names rows.
 
-    Item inputs and `log_q` have the rows of the batch first, in the order of the queries, then further negatives.
+    Attributes:
+        arrays: query and item inputs by name, `[num_rows, ...]` each, in order of time.
+        of_queries: names of the query inputs.
+    """
 
-    Args:
-        queries: query inputs of the labels, `[num_rows, ...]`, in order of time.
-        items: item inputs of the labels, `[num_rows, ...]`.
+    arrays: Arrays
+    of_queries: frozenset[str]
+
+    @classmethod
+    def of(cls, queries: Arrays, items: Arrays) -> "Labels":
+        """Put both sides of the labels together."""
+        return cls({**queries, **items}, frozenset(queries))
+
+    def inputs(self, arrays: dict[str, Any], named: dict[str, Any], take: Callable[[Any, Any], Any]) -> dict[str, Any]:
+        """Return what the two-tower model takes.
+
+        Args:
+            arrays: of this class, or copies of them on a device.
+            named: a step of `RetrievalSteps`.
+            take: gathers rows of an array.
+        """
+        rows, from_rows, sampled = named["rows"], named["from_rows"], named.get("sampled_rows")
+        inputs = {name: take(a, from_rows if name in self.of_queries else rows) for name, a in arrays.items()}
+        if sampled is not None:
+            of_items = (name for name in arrays if name not in self.of_queries)
+            inputs |= {f"{SAMPLED}{name}": take(arrays[name], sampled) for name in of_items}
+        return inputs | {name: values for name, values in named.items() if name not in ROWS}
+
+
+@dataclass(frozen=True)
+class RetrievalSteps:
+    """The steps of any epoch of the two-tower model, a function of seed and epoch, and of a stream of labels if any.
+
+    Attributes:
+        labels: what the steps are made of.
         states: which state of its user a row is seen from.
         negatives: which rows may share a batch, which items come beside theirs, and all their probabilities.
         batch_size: rows a step.
-        rng: decides the order of the rows, the states and further negatives.
-        start: the first batch wanted; those before it are drawn all the same, so that `rng` gives the same ones.
-        own: adds the input `own`: items of a batch that its users used, bool `[batch, num_columns]`.
+        seed: with the epoch's number, decides the order of the rows, the states and further negatives.
+        filled: whether a step holds its inputs; otherwise it names rows.
+        used: gives a step the items that its users used, which are no hard negatives; None leaves them out.
     """
-    for number, batch in enumerate(negatives.periods.batches(batch_size, rng)):
-        rows = np.sort(batch)  # neighbours in memory are read together
-        from_rows = states.draw(rows, rng)
-        columns = negatives.columns(rows, rng)
-        if number < start:
-            continue
-        inputs = {name: values[from_rows] for name, values in queries.items()}
-        inputs |= {name: values[columns] for name, values in items.items()}
-        inputs["log_q"] = negatives.log_q(columns, num_own=len(rows))
-        if own is not None:
-            inputs["own"] = own.mask(rows, columns)
-        yield Batch(inputs, np.zeros(len(rows), dtype=np.float32))
+
+    labels: Labels
+    states: EarlierStates
+    negatives: Negatives
+    batch_size: int
+    seed: int
+    filled: bool = True
+    used: OwnItems | None = None
+
+    def of(self, epoch: int, start: int) -> tuple[int, Iterator[tuple[Arrays]]]:
+        """Return the number of steps of an epoch, and those from the first on, for `fit_epochs`.
+
+        The rows of a step are `rows`, those that the queries are seen from `from_rows`, both int32 `[batch]`; those of
+        further items `sampled_rows`, int32 `[num_sampled]`. Its columns are the items of `rows`, then of these.
+        """
+        rng = np.random.default_rng([self.seed, epoch])
+        rows = np.sort(self.negatives.periods.batches(self.batch_size, rng), axis=1)  # neighbours are read together
+        from_rows = self.states.draw(rows, rng)
+        columns = np.concatenate([rows, self.negatives.sampled(rows, rng)], axis=1)
+        distinct = DistinctItems.of(self.negatives.items[columns])
+        named = {
+            "rows": rows.astype(np.int32), "from_rows": from_rows.astype(np.int32),
+            "own": distinct.own[:, : rows.shape[1]], "negative_columns": distinct.columns,
+            "negative_counts": distinct.counts,
+        }  # fmt: skip
+        steps = (self._step({name: v[i] for name, v in named.items()}, columns[i]) for i in range(start, len(rows)))
+        return len(rows), steps
+
+    def _step(self, named: Arrays, columns: Rows) -> tuple[Arrays]:
+        """Complete a step; a stream takes in every one that is given out."""
+        size = len(named["rows"])
+        log_q = self.negatives.log_q(columns, num_own=size)
+        named["log_q"] = log_q[:size]
+        if len(columns) > size:
+            named |= {"sampled_rows": columns[size:].astype(np.int32), f"{SAMPLED}log_q": log_q[size:]}
+        if self.used is not None:
+            named["used"] = self.used.mask(columns[:size], columns)
+        if self.filled:
+            named = self.labels.inputs(self.labels.arrays, named, lambda values, rows: values[rows])
+        return (named,)

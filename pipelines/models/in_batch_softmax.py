@@ -2,69 +2,69 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
-HIGHEST = 80.0  # of an exponent: e^80 is far from float32's end, also summed over a batch
-LOWEST_TEMPERATURE = 0.02  # below it scores lie so far apart that a whole row can underflow
+NEVER = -1e9  # log of how often a place without an item is drawn
+SMALLEST = 1e-37  # share of a softmax that float32 still tells from none
 
 
 def in_batch_softmax(
-    queries: Any, items: Any, item_ids: Any, log_q: Any, *, temperature: float, num_sampled: int = 0
+    queries: Any, items: Any, log_q: Any, negatives: Any, log_weights: Any, own: Any, *, temperature: float
 ) -> Any:
     """Return the mean loss of telling each query's own item from the other items of the batch.
 
-    The same as `DiagonalSoftmax` over `InBatchScores`: log-Q correction, accidental hits left out. Written by hand
-    because three matrix products and two passes over `[batch, num_items]` are all it takes, where the general
-    operations and their gradients take about ten passes; on a processor those are most of a step.
+    The same as `DiagonalSoftmax` over `InBatchScores`: log-Q correction, accidental hits left out. An item that stands
+    in several rows is one negative, weighed by their number, so the matrix of scores is `[batch, num_negatives]`:
+    where items repeat, a good part smaller than `[batch, batch]`. Written by hand because three matrix products and
+    one softmax are all it takes, where the general operations and their gradients take about ten passes over the
+    matrix; on a processor those are most of a step.
 
     Args:
         queries: unit vectors, `[batch, embedding_dim]`.
-        items: unit vectors of each query's own item, then of further negatives, `[num_items, embedding_dim]`.
-        item_ids: integers, `[num_items]`; another place with the same item is no negative.
-        log_q: log probability that the item is drawn, float32 `[num_items]`.
-        temperature: divides the dot products; at least `LOWEST_TEMPERATURE`.
-        num_sampled: how many of the items are further negatives.
+        items: unit vectors of each query's own item, `[batch, embedding_dim]`.
+        log_q: log probability that a row's item is drawn, float32 `[batch]`.
+        negatives: unit vectors of the batch's distinct items, `[num_negatives, embedding_dim]`.
+        log_weights: log of the number of an item's rows less its `log_q`; `NEVER` where there is no item, float32
+            `[num_negatives]`.
+        own: place of each row's item among `negatives`, which is no negative of the row, int32 `[batch]`.
+        temperature: divides the dot products.
 
     Returns:
-        A scalar, float32. Only `queries` and `items` get a gradient.
-
-    Raises:
-        ValueError: the temperature is lower.
+        A scalar, float32; a row's loss is at most -log of `SMALLEST`. Only `queries`, `items` and `negatives` get a
+        gradient.
     """
-    if temperature < LOWEST_TEMPERATURE:
-        raise ValueError(f"temperature={temperature}; expected at least {LOWEST_TEMPERATURE}")
 
-    def of_queries(values: Any) -> Any:
-        return values[:-num_sampled] if num_sampled else values
-
-    def mean_loss(queries: Any, items: Any) -> Any:
-        num_rows, own_items = ops.cast(ops.shape(queries)[0], "float32"), of_queries(items)
-        own = ops.sum(queries * own_items, axis=1, keepdims=True) / temperature - of_queries(log_q)[:, None]
-        # Each row's scores are taken relative to its own item's, so that its sum is at least 1; where that item is so
-        # unlikely that others could overflow, relative to what none of them can exceed by more than `HIGHEST`.
-        shift = ops.maximum(own, 1 / temperature + ops.max(-log_q) - HIGHEST)
-        ones, item_ones = ops.ones_like(own), ops.ones_like(items[:, :1])
-        # Temperature, correction and shift ride along in the product: no pass of their own over [batch, num_items].
+    def mean_loss(queries: Any, items: Any, negatives: Any) -> Any:
+        num_rows = ops.cast(ops.shape(queries)[0], "float32")
+        score = ops.sum(queries * items, axis=1) / temperature - log_q
+        # Temperature and weights ride along in the product: no pass of their own over the matrix.
         scores = ops.matmul(
-            ops.concatenate([queries / temperature, ones, -shift], axis=1),
-            ops.transpose(ops.concatenate([items, -log_q[:, None], item_ones], axis=1)),
+            ops.concatenate([queries / temperature, ops.ones_like(score)[:, None]], axis=1),
+            ops.transpose(ops.concatenate([negatives, log_weights[:, None]], axis=1)),
         )
-        others = ops.where(of_queries(item_ids)[:, None] == item_ids[None, :], 0.0, ops.exp(scores))
-        own_share = ops.exp(own - shift)
-        # The sum over a row rides along, too.
-        pulled = ops.matmul(others, ops.concatenate([items, item_ones], axis=1))
-        total = pulled[:, -1:] + own_share
-        own_share = own_share / total
-        to_queries = pulled[:, :-1] / total + (own_share - 1) * own_items
-        to_own = (own_share - 1) * queries
-        to_own = ops.pad(to_own, [[0, num_sampled], [0, 0]]) if num_sampled else to_own
-        to_items = ops.matmul(ops.transpose(others), queries / total) + to_own
+        # The row's own item takes the place that it has as a negative of the others.
+        shares = ops.softmax(_with(scores, own, score), axis=1)
+        own_share = ops.take_along_axis(shares, own[:, None], axis=1)
+        others = _with(shares, own, ops.zeros_like(score))
+        missed = own_share - 1
+        to_queries = ops.matmul(others, negatives) + missed * items
+        to_negatives = ops.matmul(ops.transpose(others), queries)
         scale = 1 / (temperature * num_rows)
 
-        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
             upstream = args[0] if upstream is None else upstream
-            return upstream * scale * to_queries, upstream * scale * to_items
+            factor = upstream * scale
+            return factor * to_queries, factor * missed * queries, factor * to_negatives
 
-        return ops.mean(ops.log(total) + shift - own), gradient
+        return -ops.mean(ops.log(ops.maximum(own_share, SMALLEST))), gradient
 
-    return ops.custom_gradient(mean_loss)(ops.cast(queries, "float32"), ops.cast(items, "float32"))
+    return ops.custom_gradient(mean_loss)(*(ops.cast(side, "float32") for side in (queries, items, negatives)))
+
+
+def _with(matrix: Any, places: Any, values: Any) -> Any:
+    """Return `matrix` `[rows, columns]` with one place of each row changed, `places` and `values` `[rows]`."""
+    if keras.backend.backend() == "jax":  # XLA fuses this with what comes before; a scatter would stand in between
+        return ops.where(places[:, None] == ops.arange(matrix.shape[1])[None, :], values[:, None], matrix)
+    rows = ops.arange(ops.shape(matrix)[0], dtype="int32")
+    return ops.scatter_update(matrix, ops.stack([rows, places], axis=1), values)

@@ -90,11 +90,11 @@ class Negatives:
         known = KnownItems.of(items, periods.edges) if num_sampled else None
         return cls(items, periods, num_sampled, known, stream)
 
-    def columns(self, rows: Rows, rng: np.random.Generator) -> Rows:
-        """Return the rows whose items a batch has: its own, then those drawn, `[batch + num_sampled]`."""
+    def sampled(self, batches: Rows, rng: np.random.Generator) -> Rows:
+        """Return the rows whose items come beside those of each batch, `[num_batches, num_sampled]`."""
         if self.known is None:
-            return rows
-        return np.concatenate([rows, self.known.draw(self.periods.period_of(rows), self.num_sampled, rng)])
+            return np.zeros((len(batches), 0), dtype=np.int64)
+        return np.stack([self.known.draw(self.periods.period_of(b), self.num_sampled, rng) for b in batches])
 
     def log_q(self, columns: Rows, *, num_own: int) -> Floats:
         """Return the log probability of each column of a batch, float32 `[num_columns]`.

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from pipelines.models.devices import total
 from pipelines.models.next_item_losses import full_softmax, generalized_bce, sampled_softmax
 
 Array = Any
@@ -27,6 +28,8 @@ class NextItem(keras.Model):
 
     Call: arrays of `Steps.arrays` -> states `[batch, length, dim]`.
     """
+
+    shared_inputs = ("negatives",)
 
     def __init__(
         self, body: Any, num_items: int, dim: int, *, dropout: float, loss: str, calibration: float, log_q: Array,
@@ -59,7 +62,7 @@ class NextItem(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the mean loss over the positions that are not padding."""
+        """Return the mean loss over the batch's positions that are not padding; with several devices, a share of it."""
         states = ops.reshape(ops.cast(y_pred, "float32"), (-1, self.dim))
         items = ops.cast(self.table.embeddings, "float32")[1:]
         targets = ops.reshape(x["targets"], (-1,))
@@ -70,4 +73,4 @@ class NextItem(keras.Model):
         else:
             losses = generalized_bce(states, items, targets, x["negatives"], calibration=self.calibration)
         present = ops.reshape(ops.cast(x["windows"] > 0, "float32"), (-1,))
-        return ops.sum(losses * present) / ops.maximum(ops.sum(present), 1.0)
+        return ops.sum(losses * present) / ops.maximum(total(ops.sum(present)), 1.0)

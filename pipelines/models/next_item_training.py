@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.models.packing import UNKNOWN, Arrays, Packed, Steps, pack, training_windows
-from pipelines.models.training import Step
+from pipelines.models.step_loops import Step
 
 
 @dataclass(frozen=True)

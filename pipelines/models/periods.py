@@ -41,16 +41,12 @@ class Periods:
         """Return the period of a batch's rows."""
         return int(np.searchsorted(self.edges, rows[0], side="right")) - 1
 
-    def num_batches(self, batch_size: int) -> int:
-        """Return how many batches an epoch has."""
-        lengths = np.diff(self.edges)
-        return int((lengths // np.minimum(batch_size, lengths)).sum())
-
-    def batches(self, batch_size: int, rng: np.random.Generator) -> list[Rows]:
-        """Return the rows of each batch of an epoch; a period's last, partial batch is left out."""
-        batches: list[Rows] = []
+    def batches(self, batch_size: int, rng: np.random.Generator) -> Rows:
+        """Return the rows of each batch of an epoch, `[num_batches, batch]`; a period's partial batch is left out."""
+        parts = []
         for low, high in pairwise(self.edges.tolist()):
             rows = low + rng.permutation(high - low)
             size = min(batch_size, high - low)
-            batches += [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
-        return [batches[number] for number in rng.permutation(len(batches))]
+            parts.append(rows[: len(rows) // size * size].reshape(-1, size))
+        batches = np.concatenate(parts)
+        return np.asarray(batches[rng.permutation(len(batches))])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import RankingConfig
+from pipelines.config import DEFAULT_TRAINING, RankingConfig, TrainingConfig
 from pipelines.errors import TrainingError
 from pipelines.models.batches import Batch
 from pipelines.models.calibration import Reliability, fit_logistic
@@ -25,6 +25,7 @@ WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
+STEPS_PER_EXECUTION = 8  # without coming back to Python
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def train_ranker(
     config: RankingConfig,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
 ) -> TrainedRanker:
     """Train on `train`; stop, calibrate and judge on `validation`.
 
@@ -72,6 +74,7 @@ def train_ranker(
         config: the model, its loss and how to train it.
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder for checkpoints; None keeps none.
+        run: device and precision; rankers train on one device, and what is returned is in float32.
 
     Raises:
         ConfigError: the model, its loss or one of its settings is unknown.
@@ -90,18 +93,23 @@ def train_ranker(
     prepare_keras(seed)
     from pipelines.models.ranker import build_ranker
 
+    def built(precision: str) -> tuple[Any, Any]:
+        return build_ranker(
+            dict(shapes),
+            dict(sizes),
+            item_vectors,
+            body=body,
+            dense=DenseLayers(config.hidden_units, config.dropout, seed, precision),
+            seed=seed,
+            **config.model_dump(include={"embedding_dim", "item_dropout", "num_oov_buckets"}),
+        )
+
     prepare_keras(seed)  # once more: keras_rs, imported with it, draws random numbers the first time
-    trained, served = build_ranker(
-        dict(shapes),
-        dict(sizes),
-        item_vectors,
-        body=body,
-        dense=DenseLayers(config.hidden_units, config.dropout, seed),
-        seed=seed,
-        **config.model_dump(include={"embedding_dim", "item_dropout", "num_oov_buckets"}),
-    )
+    trained, served = built(run.precision)
     _start_at(trained, targets.rate)
-    _compile(trained, config, loss.build(feed.list_length), num_steps=config.epochs * feed.num_steps)
+    _compile(
+        trained, config, loss.build(feed.list_length), num_steps=config.epochs * feed.num_steps, precision=run.precision
+    )
     fit = fit_epochs(
         trained,
         drawn_batches(feed.batches, count=feed.num_steps, seed=seed),
@@ -109,10 +117,14 @@ def train_ranker(
         patience=config.patience,
         validate=lambda: _judge(_outputs(trained, validation), validation)[0],
         watch=WATCH,
-        of=_describe(train, validation, sizes, item_vectors, config, seed) if checkpoints else "",
+        of=_describe(train, validation, sizes, item_vectors, config, seed) + f" {run.precision}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
     )
+    if run.precision != "float32":  # judged and calibrated is what is served, and ONNX has float32 alone
+        weights = trained.get_weights()
+        trained, served = built("float32")
+        trained.set_weights(weights)
     outputs = _outputs(trained, validation)
     metrics, reliability = _judge(outputs, validation)
     useful = metrics["validation_gain"] > metrics["validation_gain_error"]
@@ -233,13 +245,16 @@ def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def _compile(model: Any, config: RankingConfig, loss: Any, *, num_steps: int) -> None:
+def _compile(model: Any, config: RankingConfig, loss: Any, *, num_steps: int, precision: str) -> None:
     import keras
+
+    from pipelines.models.fused_adam import fused_adam
 
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=fused_adam(rate, precision),
         loss={"logit": loss, "expected_value": keras.losses.Huber()},
         loss_weights={"logit": 1.0, "expected_value": config.value_weight},
+        steps_per_execution=STEPS_PER_EXECUTION,
         jit_compile=False,
     )

@@ -1,6 +1,6 @@
 """Train a two-tower model on encoded labels and export its towers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,17 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import RetrievalConfig
-from pipelines.models.batches import Arrays, EarlierStates, retrieval_batches
+from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
+from pipelines.models.batches import Arrays, EarlierStates, Labels, RetrievalSteps
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.devices import on_devices, require_even
 from pipelines.models.frequencies import StreamedFrequencies
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Periods
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.training import AfterEpoch, EpochBatches, Fit, Step, fit_epochs, predict, prepare_keras, step_of
+from pipelines.models.training import AfterEpoch, Fit, fit_epochs, predict, prepare_keras
 
 WATCH = "validation_recall_at_50"
 EXAMPLE_ROWS = 4
+FULL = "float32"
 CHECKPOINT_BATCHES = 500
 CELLS_AN_ITEM = 8  # of each hash of a streamed frequency: one or two items in a hundred share both their cells
 STEPS_PER_EXECUTION = 16  # without coming back to Python
@@ -85,6 +87,7 @@ def train_two_tower(
     config: RetrievalConfig,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
     after_epoch: AfterEpoch | None = None,
 ) -> tuple[Any, Fit]:
     """Return the trained TwoTower and how training went.
@@ -99,32 +102,58 @@ def train_two_tower(
         config: the model and how to train it.
         seed: decides initial weights, order of rows and dropout; equal seeds give equal models on one device.
         checkpoints: folder for checkpoints; None keeps none.
+        run: devices, what stays on them, and precision; what is returned is in float32. The negatives of several
+            devices are the whole batch's, so their number changes results by rounding alone, and a checkpoint of one
+            number is resumed on another.
         after_epoch: told after each epoch how training went so far; what it raises ends the training.
 
     Raises:
+        ConfigError: there are fewer devices, or a batch does not divide among them.
         TrainingError: the loss is not finite, or the folder holds the checkpoint of another run.
     """
     prepare_keras(seed)
+    require_even(min(config.batch_size, len(data.items["item"])), run.num_devices)
+    shapes = {"query_shapes": dict(query_shapes), "item_shapes": dict(item_shapes), "sizes": dict(sizes)}
+    with on_devices(run.device, run.num_devices):
+        model, fit = _train(data, shapes, config, seed, checkpoints, run, after_epoch)
+    if run.num_devices > 1 or run.precision != FULL:  # from here on one copy is enough, and ONNX has float32 alone
+        weights, model = model.get_weights(), type(model).from_config({**model.get_config(), "precision": FULL})
+        model.set_weights(weights)
+    return model, fit
+
+
+def _train(
+    data: RetrievalData,
+    shapes: dict[str, Any],
+    config: RetrievalConfig,
+    seed: int,
+    checkpoints: Path | None,
+    run: TrainingConfig,
+    after_epoch: AfterEpoch | None,
+) -> tuple[Any, Fit]:
     vectors = None if data.vectors is None else (data.vectors.shape[0], data.vectors.shape[1])
-    model = build_two_tower(query_shapes, item_shapes, sizes, config=config, seed=seed, vectors=vectors)
+    model = build_two_tower(**shapes, config=config, seed=seed, vectors=vectors, precision=run.precision)
     if data.vectors is not None:
         model.vectors.set_weights([data.vectors])
+    model.build(None)  # its towers are
     num_rows = len(data.items["item"])
     epochs = max(1, min(config.epochs, config.max_examples // num_rows))
-    _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size))
-    cells = CELLS_AN_ITEM * sizes["item"]
+    _compile(model, config, num_steps=epochs * max(1, num_rows // config.batch_size), precision=run.precision)
+    cells = CELLS_AN_ITEM * shapes["sizes"]["item"]
     stream = StreamedFrequencies(cells, config.frequency_rate) if config.log_q == "stream" else None
+    steps = epoch_steps(data, config, stream, seed=seed, resident_mb=run.resident_mb)
     fit = fit_epochs(
         model,
-        epoch_batches(data, config, stream, seed=seed),
+        steps.of,
         epochs=epochs,
         patience=config.patience,
         validate=(lambda: validation_metrics(model, data)) if len(data.validation_rows) else None,
         watch=WATCH,
-        of=f"two_tower {config.model_dump_json()} {dict(sizes)} {seed} {data.digest()}" if checkpoints else "",
+        of=f"two_tower {config.model_dump_json()} {shapes['sizes']} {seed} {data.digest()}" if checkpoints else "",
         checkpoints=checkpoints,
         checkpoint_batches=CHECKPOINT_BATCHES,
         state=stream.state if stream else None,
+        resident=None if steps.filled else steps.labels,
         after_epoch=after_epoch,
     )
     return model, fit
@@ -138,6 +167,7 @@ def build_two_tower(
     config: RetrievalConfig,
     seed: int,
     vectors: tuple[int, int] | None = None,
+    precision: str = FULL,
 ) -> Any:
     """Return a TwoTower that has learnt nothing; see `train_two_tower`."""
     from pipelines.models.two_tower import TwoTower
@@ -146,28 +176,27 @@ def build_two_tower(
         "embedding_dim", "hidden_units", "feature_dim", "temperature", "dropout", "user_dropout", "item_dropout",
         "num_oov_buckets", "num_hard_negatives", "num_sampled_negatives", "scene_units",
     }  # fmt: skip
-    settings = config.model_dump(include=own)
-    return TwoTower(dict(query_shapes), dict(item_shapes), dict(sizes), vectors=vectors, seed=seed, **settings)
+    settings = config.model_dump(include=own) | {"vectors": vectors, "seed": seed, "precision": precision}
+    return TwoTower(dict(query_shapes), dict(item_shapes), dict(sizes), **settings)
 
 
-def epoch_batches(
-    data: RetrievalData, config: RetrievalConfig, stream: StreamedFrequencies | None, *, seed: int
-) -> EpochBatches:
-    """Return the batches of any epoch, for `fit_epochs`; a stream takes in every batch that is given out."""
+def epoch_steps(
+    data: RetrievalData,
+    config: RetrievalConfig,
+    stream: StreamedFrequencies | None,
+    *,
+    seed: int,
+    resident_mb: int,
+) -> RetrievalSteps:
+    """Return the steps of any epoch; labels of up to `resident_mb` lie on the device, and steps name their rows."""
     users, items = data.queries["user"], data.items["item"]
     periods = Periods.of(items, num_periods=config.num_periods, batch_size=config.batch_size)
     states = EarlierStates.of(users, share=config.earlier_share, longest=config.earlier_longest)
     negatives = Negatives.of(items, periods, num_sampled=config.num_sampled_negatives, stream=stream)
-    own = OwnItems(users, items) if config.num_hard_negatives else None
-
-    def of(epoch: int, start: int) -> tuple[int, Iterator[Step]]:
-        batches = retrieval_batches(
-            data.queries, data.items, states, negatives, batch_size=config.batch_size,
-            rng=np.random.default_rng([seed, epoch]), start=start, own=own,
-        )  # fmt: skip
-        return periods.num_batches(config.batch_size), map(step_of, batches)
-
-    return of
+    labels = Labels.of(data.queries, data.items)
+    fits = sum(values.nbytes for values in labels.arrays.values()) <= resident_mb * 2**20
+    used = OwnItems(users, items) if config.num_hard_negatives else None
+    return RetrievalSteps(labels, states, negatives, config.batch_size, seed, filled=not fits, used=used)
 
 
 def validation_metrics(model: Any, data: RetrievalData) -> dict[str, float]:
@@ -194,9 +223,11 @@ def export_towers(model: Any, folder: Path, data: RetrievalData) -> None:
     np.savez(folder / "input_example.npz", **{name: values[:1] for name, values in example.items()})
 
 
-def _compile(model: Any, config: RetrievalConfig, *, num_steps: int) -> None:
+def _compile(model: Any, config: RetrievalConfig, *, num_steps: int, precision: str) -> None:
     import keras
+
+    from pipelines.models.fused_adam import fused_adam
 
     rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, num_steps, alpha=0.05)
     # XLA compiles for tens of seconds on a CPU and gains nothing there.
-    model.compile(optimizer=keras.optimizers.Adam(rate), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)
+    model.compile(optimizer=fused_adam(rate, precision), steps_per_execution=STEPS_PER_EXECUTION, jit_compile=False)

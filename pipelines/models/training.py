@@ -4,20 +4,20 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import ConfigError, TrainingError
+from pipelines.errors import TrainingError
 from pipelines.models.batches import Arrays, Batch
 from pipelines.models.checkpoints import read_checkpoint, write_checkpoint
+from pipelines.models.devices import num_replicas
+from pipelines.models.step_loops import Resident, Step, StepLoop, step_loop
 
-Step = tuple[Any, ...]  # as Keras takes it: (inputs,), (inputs, targets) or (inputs, targets, weights)
 EpochBatches = Callable[[int, int], tuple[int, Iterator[Step]]]
 AfterEpoch = Callable[["Fit"], None]
 
@@ -48,28 +48,6 @@ def prepare_keras(seed: int) -> None:
     import keras
 
     keras.utils.set_random_seed(seed)
-
-
-def on_device(device: Literal["auto", "cpu", "gpu"]) -> AbstractContextManager[Any]:
-    """Return a context in which Keras computes on a device; `auto` leaves the choice to the backend.
-
-    Raises:
-        ConfigError: the backend sees no such device.
-    """
-    if device == "auto":
-        return nullcontext()
-    import keras
-
-    try:
-        found = keras.distribution.list_devices(device)
-    except RuntimeError:  # how JAX says that there is none
-        found = []
-    if not found:
-        raise ConfigError(
-            f"device {device!r} was asked for; the backend {keras.backend.backend()} sees none. Ask for `auto`"
-        )
-    scope: AbstractContextManager[Any] = keras.device(f"{device}:0")
-    return scope
 
 
 @dataclass
@@ -103,6 +81,7 @@ def fit_epochs(
     checkpoints: Path | None,
     checkpoint_batches: int,
     state: Arrays | None = None,
+    resident: Resident | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> Fit:
     """Train a compiled and built model until `watch` stops growing, and leave it with the weights of the best epoch.
@@ -123,6 +102,7 @@ def fit_epochs(
         checkpoints: folder for checkpoints; None keeps none.
         checkpoint_batches: batches between two checkpoints; one also follows each epoch.
         state: what drawing batches remembers from one to the next: arrays that it changes in place.
+        resident: data that stays on the device, where batches only name its rows.
         after_epoch: told how training went so far, before the epoch's checkpoint; what it raises ends the training.
 
     Raises:
@@ -131,12 +111,13 @@ def fit_epochs(
     model.optimizer.build(model.trainable_variables)
     remembered = list((state or {}).values())
     progress = (checkpoints and _restore(model, remembered, checkpoints, of)) or Progress()
+    loop = step_loop(model, resident)
     while progress.epoch <= epochs and progress.epoch - 1 - progress.fit.best_epoch < max(patience, 1):
         count, rest = batches(progress.epoch, progress.batch)
         while progress.batch < count:
             # Also without checkpoints: a mean of losses is rounded in the same places.
             chunk = min(checkpoint_batches, count - progress.batch)
-            progress.loss_sum += chunk * _run(model, rest, chunk)
+            progress.loss_sum += chunk * _run(loop, rest, chunk)
             progress.batch += chunk
             if checkpoints and progress.batch < count:
                 _keep(model, progress, remembered, checkpoints, of)
@@ -185,18 +166,30 @@ def predict(model: Any, inputs: Arrays, *, batch_size: int = 8_192) -> Any:
     """Return the outputs of `model` for all rows, as numpy; a dict of outputs gives a dict of arrays."""
     num_rows = len(next(iter(inputs.values())))
     parts = [
-        model.predict_on_batch({name: values[start : start + batch_size] for name, values in inputs.items()})
+        predict_batch(model, {name: values[start : start + batch_size] for name, values in inputs.items()})
         for start in range(0, max(num_rows, 1), batch_size)
     ]
     if isinstance(parts[0], dict):
-        return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-    return np.concatenate([np.asarray(part) for part in parts])
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
 
 
-def _run(model: Any, batches: Iterator[Step], count: int) -> float:
+def predict_batch(model: Any, inputs: Arrays) -> Any:
+    """Return the outputs of `model` for rows that fit in one batch, as numpy, whatever the number of devices."""
+    replicas, num_rows = num_replicas(), len(next(iter(inputs.values())))
+    if replicas == 1:
+        outputs = model.predict_on_batch(inputs)
+    else:  # rows are divided among devices, or given to each: there must be a multiple, and there may be copies
+        even = np.minimum(np.arange(-(-num_rows // replicas) * replicas), num_rows - 1)
+        outputs = model.predict_on_batch({name: values[even] for name, values in inputs.items()})
+    if isinstance(outputs, dict):
+        return {name: np.asarray(values)[:num_rows] for name, values in outputs.items()}
+    return np.asarray(outputs)[:num_rows]
+
+
+def _run(loop: StepLoop, batches: Iterator[Step], count: int) -> float:
     """Train on the next `count` batches; returns their mean loss."""
-    history = model.fit((next(batches) for _ in range(count)), steps_per_epoch=count, verbose=0, shuffle=False)
-    loss = float(history.history["loss"][-1])
+    loss = loop.run(batches, count)
     if not np.isfinite(loss):
         raise TrainingError(f"the loss is {loss}; expected a finite value. Lower learning_rate")
     return loss

@@ -6,7 +6,9 @@ import keras
 from keras import ops
 
 from pipelines.inputs.query_encoder import TIME_WIDTH
-from pipelines.models.in_batch_softmax import LOWEST_TEMPERATURE, in_batch_softmax
+from pipelines.models.batches import SAMPLED
+from pipelines.models.devices import share_of_batch, whole_batch
+from pipelines.models.in_batch_softmax import NEVER, in_batch_softmax
 from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_pooling import HistoryPooling
 from pipelines.models.layers.id_dropout import IdDropout
@@ -15,7 +17,8 @@ from pipelines.models.losses import DiagonalSoftmax
 
 Shapes = dict[str, Any]  # input name -> (shape of one row, dtype), as the encoders say it
 ITEM_IDS = "item"
-LOG_Q, OWN = "log_q", "own"
+LOG_Q, OWN, USED = "log_q", "own", "used"
+NEGATIVE_COLUMNS, NEGATIVE_COUNTS = "negative_columns", "negative_counts"
 
 
 @keras.saving.register_keras_serializable("tandem")
@@ -46,12 +49,21 @@ class TwoTower(keras.Model):
             tower reads them beside the rest.
         vectors: rows and columns of the table of supplied item vectors, which is not trained; None for none.
         seed: seed of the id dropout.
+        precision: of the hidden layers; embeddings, the layers that make the vectors, and the loss are float32.
 
-    Call: query inputs and item inputs in one dict -> `queries` `[batch, embedding_dim]` and `items` `[num_items,
-    embedding_dim]`, unit vectors. The items of the queries come first, further negatives after them. The loss reads
-    `item` and `log_q` `[num_items]` of the same dict, and with hard negatives `own`, bool `[batch, num_items]`: items
-    that the query's user used, which are no negatives.
+    Call: query inputs and item inputs in one dict -> `queries` and `items`, unit vectors `[batch, embedding_dim]`, and
+    `sampled`, those of the item inputs that are named `sampled_...`, `[num_sampled, embedding_dim]`. The columns of a
+    batch are the items of its rows, then the sampled ones. The loss reads of the same dict `item`, `log_q` and `own`
+    `[batch]`, `sampled_item` and `sampled_log_q` `[num_sampled]`, `negative_columns` and `negative_counts`
+    `[num_negatives]`: see `DistinctItems`; and with hard negatives `used`, bool `[batch, num_columns]`: items that the
+    query's user used, which are no negatives. With several devices it compares each query with the items of all.
     """
+
+    @property
+    def shared_inputs(self) -> tuple[str, ...]:
+        """Inputs that belong to the whole batch: a device has all of them."""
+        sampled = (f"{SAMPLED}{name}" for name in (*self._settings["item_shapes"], LOG_Q))
+        return (NEGATIVE_COLUMNS, NEGATIVE_COUNTS, USED, *sampled)
 
     def __init__(
         self,
@@ -72,6 +84,7 @@ class TwoTower(keras.Model):
         scene_units: tuple[int, ...] = (),
         vectors: tuple[int, int] | None = None,
         seed: int = 0,
+        precision: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,7 +94,7 @@ class TwoTower(keras.Model):
             "dropout": dropout, "user_dropout": user_dropout, "item_dropout": item_dropout,
             "num_oov_buckets": num_oov_buckets, "num_hard_negatives": num_hard_negatives,
             "num_sampled_negatives": num_sampled_negatives, "scene_units": tuple(scene_units),
-            "vectors": None if vectors is None else tuple(vectors), "seed": seed,
+            "vectors": None if vectors is None else tuple(vectors), "seed": seed, "precision": precision,
         }  # fmt: skip
         self._num_seeds = 0
         dims = {name: embedding_dim if name == "item" else feature_dim for name in sizes}
@@ -99,20 +112,40 @@ class TwoTower(keras.Model):
         """Return the vectors of both sides."""
         settings = self._settings
         queries = self.query_tower({k: inputs[k] for k in settings["query_shapes"]}, training=training)
-        items = self.item_tower({k: inputs[k] for k in settings["item_shapes"]}, training=training)
-        return {"queries": queries, "items": items}
+        items = {k: inputs[k] for k in settings["item_shapes"]}
+        if not settings["num_sampled_negatives"] or f"{SAMPLED}{ITEM_IDS}" not in inputs:
+            return {"queries": queries, "items": self.item_tower(items, training=training)}
+        # One pass of the tower over both.
+        both = {k: ops.concatenate([values, inputs[f"{SAMPLED}{k}"]]) for k, values in items.items()}
+        vectors, size = self.item_tower(both, training=training), ops.shape(items[ITEM_IDS])[0]
+        return {"queries": queries, "items": vectors[:size], "sampled": vectors[size:]}
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Return the mean in-batch softmax loss."""
-        settings, sides = self._settings, (y_pred["queries"], y_pred["items"], x[ITEM_IDS], x[LOG_Q])
-        if not settings["num_hard_negatives"] and settings["temperature"] >= LOWEST_TEMPERATURE:
-            more = settings["num_sampled_negatives"]
-            return in_batch_softmax(*sides, temperature=settings["temperature"], num_sampled=more)
-        own = [x[OWN]] if OWN in x else []
-        logits = self.scores([*sides, *own])
-        return ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
+        """Return the mean in-batch softmax loss; with several devices, this one's share of it."""
+        settings, queries, items = self._settings, y_pred["queries"], y_pred["items"]
+        every_item, every_log_q = self._columns(items, y_pred.get("sampled"), x, LOG_Q)
+        if not settings["num_hard_negatives"]:
+            columns, counts = x[NEGATIVE_COLUMNS], ops.cast(x[NEGATIVE_COUNTS], "float32")
+            log_weights = ops.log(ops.maximum(counts, 1.0)) - ops.take(every_log_q, columns, axis=0)
+            loss = in_batch_softmax(
+                queries, items, x[LOG_Q], ops.take(every_item, columns, axis=0),
+                ops.where(counts > 0, log_weights, NEVER), x[OWN], temperature=settings["temperature"],
+            )  # fmt: skip
+        else:
+            _, every_id = self._columns(items, y_pred.get("sampled"), x, ITEM_IDS)
+            used = [x[USED]] if USED in x else []
+            logits = self.scores([whole_batch(queries), every_item, every_id, every_log_q, *used])
+            loss = ops.mean(DiagonalSoftmax(settings["num_hard_negatives"]).call(None, logits))
+        return loss * share_of_batch()
+
+    def _columns(self, items: Any, sampled: Any, x: dict[str, Any], name: str) -> tuple[Any, Any]:
+        """Return vectors and one input of all of a batch's items, on all devices."""
+        vectors, values = whole_batch(items), whole_batch(x[name])
+        if sampled is None:
+            return vectors, values
+        return ops.concatenate([vectors, sampled]), ops.concatenate([values, x[f"{SAMPLED}{name}"]])
 
     def build(self, input_shape: Any) -> None:
         """Nothing to create: the towers were built with the model."""
@@ -206,10 +239,11 @@ class TwoTower(keras.Model):
 
     def _dense(self, parts: list[Any], num_units: tuple[int, ...]) -> Any:
         """Return hidden layers over `parts` side by side."""
+        settings, precision = self._settings, self._settings["precision"]
         hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
         for units in num_units:
-            hidden = keras.layers.Dense(units, activation="silu")(hidden)
-            hidden = keras.layers.Dropout(self._settings["dropout"], seed=self._next_seed())(hidden)
+            hidden = keras.layers.Dense(units, activation="silu", dtype=precision)(hidden)
+            hidden = keras.layers.Dropout(settings["dropout"], seed=self._next_seed(), dtype=precision)(hidden)
         return hidden
 
 

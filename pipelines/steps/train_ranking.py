@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.config import RankingConfig
+from pipelines.config import DEFAULT_TRAINING, RankingConfig, TrainingConfig
 from pipelines.contracts import RANKING_MODEL, ModelVersion, RankingSet
 from pipelines.inputs.item_encoder import ITEM_FEATURES, QUALITY
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
+from pipelines.models.devices import on_devices
 from pipelines.models.pairs import PairData
 from pipelines.models.rankers.base import Ranker
 from pipelines.models.rankers.catalogue import chosen_ranker
@@ -38,6 +39,7 @@ def train_ranking(
     artifacts: ArtifactStore,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
 ) -> ModelVersion:
     """Train, calibrate and register the ranking model; equal arguments give the version that is there already.
 
@@ -54,6 +56,7 @@ def train_ranking(
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
             starts anew.
+        run: device and precision.
 
     Raises:
         ConfigError: no ranking model or loss has the name, or a setting is not the model's.
@@ -65,6 +68,7 @@ def train_ranking(
         retrieval=ranking_set.retrieval.digest,
         config=config.model_dump(),
         seed=seed,
+        precision=run.precision,
         code=code_digest("inputs", "models"),
     )
     found = registry.find(RANKING_MODEL, key=key)
@@ -74,7 +78,9 @@ def train_ranking(
     dataset = ranking_set.training_set.features.snapshot.dataset
     folder = publish_training(
         f"{dataset}/train_ranking",
-        lambda folder, kept: _train(folder, ranking_set, retrieval, config=config, seed=seed, checkpoints=kept),
+        lambda folder, kept: _train(
+            folder, ranking_set, retrieval, config=config, seed=seed, checkpoints=kept, run=run
+        ),
         key=key,
         artifacts=artifacts,
         checkpoints=checkpoints,
@@ -83,7 +89,7 @@ def train_ranking(
     tags = lineage(ranking_set.training_set, ranking_set.feature_service)
     record = RunRecord(
         name=f"ranking-{key[:8]}",
-        params={**_params(config, chosen), "seed": seed},
+        params={**_params(config, chosen), "training.precision": run.precision, "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
         tags={
@@ -115,22 +121,25 @@ def _train(
     config: RankingConfig,
     seed: int,
     checkpoints: Path | None,
+    run: TrainingConfig,
 ) -> None:
     """Write `bundle/`, `plots/` and `run.json`."""
     query_encoder = QueryEncoder.load(retrieval / "query_inputs")
     encoder = _fit_encoder(ranking_set, query_encoder, config)
     data = {split: _encode(ranking_set, split, encoder) for split in ("train", "validation")}
     vocabularies = {**encoder.query.vocabularies, **encoder.item.vocabularies}
-    ranker = train_ranker(
-        data["train"],
-        data["validation"],
-        shapes=encoder.shapes,
-        sizes={name: vocabulary.size for name, vocabulary in vocabularies.items()},
-        item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
-        config=config,
-        seed=seed,
-        checkpoints=checkpoints,
-    )
+    with on_devices(run.device):
+        ranker = train_ranker(
+            data["train"],
+            data["validation"],
+            shapes=encoder.shapes,
+            sizes={name: vocabulary.size for name, vocabulary in vocabularies.items()},
+            item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
+            config=config,
+            seed=seed,
+            checkpoints=checkpoints,
+            run=run,
+        )
     bundle = folder / "bundle"
     encoder.save(bundle / "ranking_inputs")
     export_ranker(ranker.served, bundle, data["train"])

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.config import RetrievalConfig
+from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
 from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
@@ -46,6 +46,7 @@ def train_retrieval(
     artifacts: ArtifactStore,
     seed: int,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
     nearest: Nearest = nearest,
 ) -> ModelVersion:
     """Train the retrieval model and register a version; equal arguments give the version that is there already.
@@ -63,6 +64,7 @@ def train_retrieval(
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
             starts anew.
+        run: devices and precision. On other devices the version that is there is found, and a killed training goes on.
         nearest: what looks for similar users and items; it decides no result, so it is no part of the key.
 
     Raises:
@@ -74,6 +76,7 @@ def train_retrieval(
         training_set=training_set.fingerprint,
         config=_without_place(config),
         seed=seed,
+        precision=run.precision,
         code=code_digest("inputs", "models", "steps/train_retrieval.py"),
     )
     found = registry.find(RETRIEVAL_MODEL, key=key)
@@ -83,7 +86,11 @@ def train_retrieval(
     folder = publish_training(
         f"{dataset}/train_retrieval",
         lambda folder, kept: train_into(
-            folder, training_set, config, RunOptions(seed=seed, checkpoints=kept, nearest=nearest)
+            folder,
+            training_set,
+            config,
+            RunOptions(seed, run.device, run.num_devices, run.precision, checkpoints=kept, nearest=nearest),
+            run=run,
         ),
         key=key,
         artifacts=artifacts,
@@ -92,7 +99,7 @@ def train_retrieval(
     report = json.loads((folder / RUN_FILE).read_text())
     record = RunRecord(
         name=f"{config.model}-{key[:8]}",
-        params={**_params(config, chosen), "seed": seed},
+        params={**_params(config, chosen), **_run_params(run), "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
         tags=lineage(training_set, FEATURE_SERVICE) | {"tandem.model": config.model},
@@ -167,8 +174,18 @@ def _params(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, Any]
     return {f"retrieval.{name}": value for name, value in {**shared, **settings}.items()}
 
 
+def _run_params(run: TrainingConfig) -> dict[str, Any]:
+    return {f"training.{name}": value for name, value in run.model_dump().items()}
+
+
 def train_into(
-    folder: Path, training_set: TrainingSet, config: RetrievalConfig, options: RunOptions, *, served: bool = True
+    folder: Path,
+    training_set: TrainingSet,
+    config: RetrievalConfig,
+    options: RunOptions,
+    *,
+    run: TrainingConfig = DEFAULT_TRAINING,
+    served: bool = True,
 ) -> None:
     """Train on the training window, measure on the validation window; write `run.json`, `plots/` and `bundle/`.
 
@@ -177,6 +194,7 @@ def train_into(
         training_set: labels with features; its test part is not read.
         config: the model and how to train it.
         options: seed, checkpoints and who is told of epochs.
+        run: devices, what stays on them, and precision of the two-tower model.
         served: whether to write `bundle/`, which serving loads; a trial of a search needs none.
 
     Raises:
@@ -187,7 +205,7 @@ def train_into(
     model = chosen_model(config)
     how: dict[str, Any] = {"config": config, "options": options, "served": served}
     if model is None:
-        _train_two_tower(folder, training_set, train, validation, encoders, **how)
+        _train_two_tower(folder, training_set, train, validation, encoders, run=run, **how)
     else:
         _train_retriever(folder, training_set, train, validation, encoders, model, **how)
 
@@ -230,6 +248,7 @@ def _train_two_tower(
     *,
     config: RetrievalConfig,
     options: RunOptions,
+    run: TrainingConfig,
     served: bool,
 ) -> None:
     """Train the two-tower model on the features of the labels."""
@@ -250,6 +269,7 @@ def _train_two_tower(
         config=config,
         seed=options.seed,
         checkpoints=options.checkpoints,
+        run=run,
         after_epoch=options.after_epoch,
     )
     if served:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.config import RankingConfig
+from pipelines.config import DEFAULT_TRAINING, RankingConfig
 from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
@@ -35,7 +35,8 @@ class Pairs:
     def ranker(
         self, config: RankingConfig, *, seed: int = 1, checkpoints: Path | None = None, **changed: Any
     ) -> TrainedRanker:
-        """Train a ranker; `changed` replaces `train` or `validation`."""
+        """Train a ranker; `changed` replaces `train` or `validation`, or says what it runs on (`run`)."""
+        run = changed.pop("run", DEFAULT_TRAINING)
         vectors = np.random.default_rng(0).normal(size=(self.sizes["item"], 3)).astype(np.float32)
         data = {"train": self.train, "validation": self.validation, **changed}
         return train_ranker(
@@ -47,6 +48,7 @@ class Pairs:
             config=config,
             seed=seed,
             checkpoints=checkpoints,
+            run=run,
         )
 
 

@@ -16,11 +16,13 @@ class DenseLayers:
         units: of each layer.
         dropout: share of units left out while training.
         seed: of the run.
+        precision: what they compute in; what their outputs are told from is float32.
     """
 
     units: tuple[int, ...]
     dropout: float
     seed: int
+    precision: str = "float32"
 
     def __call__(self, inputs: Any, *, place: int = 0) -> Any:
         """Return the last layer over `inputs`, `[batch, units[-1]]`.
@@ -32,9 +34,9 @@ class DenseLayers:
         import keras
 
         for position, units in enumerate(self.units):
-            inputs = keras.layers.Dense(units, activation="silu")(inputs)
+            inputs = keras.layers.Dense(units, activation="silu", dtype=self.precision)(inputs)
             seed = self.seed * 1_000 + 111 + 10 * place + position
-            inputs = keras.layers.Dropout(self.dropout, seed=seed)(inputs)
+            inputs = keras.layers.Dropout(self.dropout, seed=seed, dtype=self.precision)(inputs)
         return inputs
 
 

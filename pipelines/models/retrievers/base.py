@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import Section
 from pipelines.errors import TrainingError
+from pipelines.models.devices import Device
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.similarity import Nearest, nearest
@@ -49,6 +50,7 @@ class RunOptions:
     Attributes:
         seed: decides everything random.
         device: `auto` takes an accelerator where there is one.
+        num_devices: how many of them take a part of every batch; changes results by rounding alone.
         precision: of the layers; logits and softmax are always float32.
         checkpoints: folder for what an interrupted run is resumed from; None keeps nothing.
         progress: whether to draw a progress bar.
@@ -58,7 +60,8 @@ class RunOptions:
     """
 
     seed: int
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Device = "auto"
+    num_devices: int = 1
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoints: Path | None = None
     progress: bool = False

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from pipelines.config import RetrievalConfig, Section
+from pipelines.config import RetrievalConfig, Section, TrainingConfig
 from pipelines.models.export import export_onnx
 from pipelines.models.retrieval import RetrievalData, build_two_tower, train_two_tower
 from pipelines.models.retrievers.base import (
@@ -23,7 +23,7 @@ from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.renumbering import adapt_history
 from pipelines.models.sequences import Codes, Sequences
-from pipelines.models.training import on_device, predict, prepare_keras
+from pipelines.models.training import predict, prepare_keras
 from pipelines.models.vectors import QUERY_TOWER
 
 FIRST = 2  # ids: 0 is nothing, 1 something unseen, then codes
@@ -72,11 +72,11 @@ class IdTwoTower(Retriever):
         """Learn to tell each interaction's item from its user and the rest of its row."""
         require_interactions(train)
         self.num_users, self.num_items = int(train.users.max()) + 1, train.num_items
-        with on_device(options.device):
-            self.model, fit = train_two_tower(
-                self._data(train, validation), **self._shapes(), config=self._config(len(train.items)),
-                seed=options.seed, checkpoints=options.checkpoints,
-            )  # fmt: skip
+        run = TrainingConfig(device=options.device, num_devices=options.num_devices, precision=options.precision)
+        self.model, fit = train_two_tower(
+            self._data(train, validation), **self._shapes(), config=self._config(len(train.items)),
+            seed=options.seed, checkpoints=options.checkpoints, run=run, after_epoch=options.after_epoch,
+        )  # fmt: skip
         return Fitted(fit, {"num_parameters": float(self.model.count_params())})
 
     def score(self, queries: Sequences) -> Floats:

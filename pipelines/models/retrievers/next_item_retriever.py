@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipelines.config import Section
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.devices import on_devices, require_even
 from pipelines.models.export import export_onnx
 from pipelines.models.metrics import hits, ndcg, recall, worst_case_top
 from pipelines.models.next_item_training import Batches
@@ -27,7 +28,7 @@ from pipelines.models.retrievers.item_side import save_item_vectors
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.renumbering import adapt_history
 from pipelines.models.sequences import Sequences
-from pipelines.models.training import fit_epochs, on_device, prepare_keras
+from pipelines.models.training import fit_epochs, predict_batch, prepare_keras
 from pipelines.models.vectors import QUERY_TOWER
 
 WATCHED = "ndcg_at_10"
@@ -100,8 +101,14 @@ class NextItemRetriever(Retriever):
 
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
         """Learn to predict every item of every row from those before it."""
-        with on_device(options.device):
-            return self._fit(train, options, validation)
+        require_even(self.settings.batch_size, options.num_devices)
+        with on_devices(options.device, options.num_devices):
+            fitted = self._fit(train, options, validation)
+        if options.num_devices > 1:  # from here on one copy is enough
+            weights = self.model.get_weights()
+            self.model = self._network(seed=options.seed, log_q=self._log_q(train))
+            self.model.set_weights(weights)
+        return fitted
 
     def _fit(self, train: Sequences, options: RunOptions, validation: Validation | None) -> Fitted:
         settings = self.settings
@@ -138,7 +145,7 @@ class NextItemRetriever(Retriever):
         for start in range(0, len(packed), settings.batch_size):
             rows = np.arange(start, min(start + settings.batch_size, len(packed)))
             arrays = steps.arrays(packed.rows(rows, size=settings.batch_size), timed=self.timed)
-            states = np.asarray(self.model.predict_on_batch(arrays), dtype=np.float32)[: len(rows)]
+            states = np.asarray(predict_batch(self.model, arrays), dtype=np.float32)[: len(rows)]
             vectors[row_of[rows][asks[rows]]] = states[asks[rows]]
         return vectors
 

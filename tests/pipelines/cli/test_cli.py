@@ -89,6 +89,14 @@ def test_train_chooses_the_ranker_and_what_it_learns_by() -> None:
     assert parameters(parsed) == {"model": "ease", "ranker": "deep", "ranking_loss": "softmax", "settings": {}}
 
 
+def test_devices_and_precision_of_training_reach_the_configuration_of_the_run(home: Path) -> None:
+    parsed = parser().parse_args(
+        ["train", "hstu", "--device", "cpu", "--devices", "2", "--precision", "mixed_bfloat16"]
+    )
+    run = entrypoints.read_config(entrypoints.resolve_params(parameters(parsed))["config"]).training
+    assert (run.device, run.num_devices, run.precision) == ("cpu", 2, "mixed_bfloat16")
+
+
 def test_a_chosen_ranker_reaches_the_configuration_of_the_run(home: Path) -> None:
     params = {"ranker": "multi_task", "ranking_loss": "softmax", "settings": {"ranking.settings": {"num_experts": 2}}}
     ranking = entrypoints.read_config(entrypoints.resolve_params(params)["config"]).ranking

@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipelines.models.batches import EarlierStates, retrieval_batches
+from pipelines.models.batches import EarlierStates, Labels, RetrievalSteps
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Periods
 
@@ -38,7 +38,7 @@ def test_log_q_is_the_share_of_the_items_own_period():
 
 def test_a_batch_is_of_one_period():
     batches = Periods.of(np.zeros(100, int), num_periods=4, batch_size=5).batches(5, np.random.default_rng(0))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(100))
+    assert sorted(batches.ravel().tolist()) == list(range(100))
     assert all(len(set(rows // 25)) == 1 for rows in batches)
     assert [rows[0] // 25 for rows in batches] != sorted(rows[0] // 25 for rows in batches)
 
@@ -48,43 +48,57 @@ def test_no_period_is_shorter_than_a_batch():
     assert Periods.of(np.zeros(3, int), num_periods=50, batch_size=40).edges.tolist() == [0, 3]
 
 
-def epoch(seed: int = 0, *, num_sampled: int = 0, start: int = 0, own: OwnItems | None = None) -> list:
-    rows, rng = np.arange(6), np.random.default_rng(seed)
-    negatives = Negatives.of(rows, Periods.of(rows, num_periods=2, batch_size=1), num_sampled=num_sampled, stream=None)
-    sides = {"user": rows}, {"item": rows}
-    return list(retrieval_batches(*sides, states(0.0), negatives, batch_size=1, rng=rng, start=start, own=own))
+def steps(seed: int = 0, *, filled: bool = True, num_sampled: int = 0, used: OwnItems | None = None) -> RetrievalSteps:
+    rows = np.arange(6)
+    periods = Periods.of(rows, num_periods=2, batch_size=2)
+    negatives = Negatives.of(rows, periods, num_sampled=num_sampled, stream=None)
+    labels = Labels.of({"user": rows}, {"item": rows})
+    return RetrievalSteps(labels, states(0.0), negatives, batch_size=2, seed=seed, filled=filled, used=used)
 
 
-def test_an_epoch_has_every_row_once_and_queries_beside_their_items():
-    batches = epoch()
-    assert sorted(np.concatenate([b.inputs["item"] for b in batches]).tolist()) == list(range(6))
-    for batch in batches:
-        np.testing.assert_array_equal(batch.inputs["user"], batch.inputs["item"])
+def items(seed: int = 0, epoch: int = 1, start: int = 0) -> list[int]:
+    return np.concatenate([step["item"] for (step,) in steps(seed).of(epoch, start)[1]]).tolist()
 
 
-def test_the_generator_decides_the_order():
-    def order(seed: int) -> list[int]:
-        return np.concatenate([b.inputs["item"] for b in epoch(seed)]).tolist()
-
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-
-
-def test_further_items_come_after_the_own_ones():
-    for batch in epoch(num_sampled=3):
-        assert batch.inputs["item"].shape == batch.inputs["log_q"].shape == (4,)
-        assert batch.inputs["item"][:1].tolist() == batch.inputs["user"].tolist()
-        assert "own" not in batch.inputs
+def test_an_epoch_has_every_row_of_whole_batches_once_and_queries_beside_their_items():
+    count, epoch = steps().of(1, 0)
+    taken = [step for (step,) in epoch]
+    assert count == len(taken) == 2
+    assert len(set(items())) == 4
+    for step in taken:
+        np.testing.assert_array_equal(step["user"], step["item"])
 
 
-def test_an_epoch_that_is_gone_on_with_has_the_same_batches():
-    for whole, rest in zip(epoch(num_sampled=3)[2:], epoch(num_sampled=3, start=2), strict=True):
-        for name, values in whole.inputs.items():
-            np.testing.assert_array_equal(rest.inputs[name], values)
+def test_seed_and_epoch_decide_the_order_and_a_later_start_goes_on_in_it():
+    assert items(1) == items(1)
+    assert items(1) != items(2)
+    assert items(1, epoch=1) != items(1, epoch=2)
+    assert items(1, start=1) == items(1)[2:]
 
 
-def test_own_items_are_named_where_they_are_asked_for():
-    users, items = USERS, np.arange(6)
-    for batch in epoch(num_sampled=3, own=OwnItems(users, items)):
-        expected = users[batch.inputs["user"]][:, None] == users[batch.inputs["item"]][None, :]
-        np.testing.assert_array_equal(batch.inputs["own"], expected)
+def test_a_step_that_names_its_rows_gives_the_same_inputs_where_they_lie():
+    own = {"user", "item", "log_q", "own", "negative_columns", "negative_counts"}
+    for num_sampled, more in ((0, set()), (3, {"sampled_item", "sampled_log_q"})):
+        named_steps = steps(filled=False, num_sampled=num_sampled).of(1, 0)[1]
+        for (step,), (named,) in zip(steps(num_sampled=num_sampled).of(1, 0)[1], named_steps, strict=True):
+            labels = steps().labels
+            found = labels.inputs(labels.arrays, named, lambda values, rows: values[rows])
+            assert set(found) == set(step) == own | more
+            for name, values in step.items():
+                np.testing.assert_array_equal(found[name], values)
+
+
+def test_sampled_items_are_columns_after_those_of_the_rows():
+    for (step,) in steps(num_sampled=3).of(1, 0)[1]:
+        assert step["sampled_item"].shape == step["sampled_log_q"].shape == (3,)
+        columns = np.concatenate([step["item"], step["sampled_item"]])
+        there = step["negative_counts"] > 0
+        assert sorted(columns[step["negative_columns"][there]]) == np.unique(columns).tolist()
+        assert step["negative_counts"].sum() == 5
+
+
+def test_items_of_the_user_are_named_where_they_are_asked_for():
+    users, ids = USERS, np.arange(6)
+    for (step,) in steps(num_sampled=3, used=OwnItems(users, ids)).of(1, 0)[1]:
+        columns = np.concatenate([step["item"], step["sampled_item"]])
+        np.testing.assert_array_equal(step["used"], users[step["item"]][:, None] == users[columns][None, :])

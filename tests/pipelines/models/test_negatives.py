@@ -43,7 +43,7 @@ def negatives(num_sampled: int, *, stream: bool = False, num_rows: int = 600) ->
 
 def test_without_more_items_probabilities_are_those_of_the_period():
     plain, rows = negatives(0), np.arange(40, 80)
-    assert plain.columns(rows, rng()) is rows
+    assert plain.sampled(rows[None], rng()).shape == (1, 0)
     np.testing.assert_array_equal(plain.log_q(rows, num_own=40), plain.periods.log_q[rows])
 
 
@@ -52,7 +52,7 @@ def test_a_probability_is_how_often_an_item_comes_one_way_or_the_other(stream: b
     mixed, generator, drawn, said = negatives(60, stream=stream), rng(), [], {}
     for epoch in range(40):
         for batch in mixed.periods.batches(40, generator):
-            columns = mixed.columns(batch, generator)
+            columns = np.concatenate([batch, mixed.sampled(batch[None], generator)[0]])
             log_q = mixed.log_q(columns, num_own=40)
             if mixed.periods.period_of(batch) == 1 and epoch > 5:
                 drawn.append(mixed.items[columns])

@@ -1,0 +1,43 @@
+"""Each item of a batch once: an item that stands in several places is one negative, weighed by their number."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH_STEP = 64  # a step is compiled anew, or runs apart, for each width of its matrix of scores
+
+
+@dataclass(frozen=True)
+class DistinctItems:
+    """The distinct items of each batch: what its rows are told apart from.
+
+    Attributes:
+        own: place of each column's item among its batch's distinct items, int32 `[num_batches, num_columns]`.
+        columns: a column of the batch with the item, int32 `[num_batches, width]`; 0 where there are no more items.
+        counts: how many columns of the batch have the item, int32 `[num_batches, width]`; 0 where there are no more.
+    """
+
+    own: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    counts: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, items: NDArray[np.integer[Any]]) -> "DistinctItems":
+        """Find them in `items` `[num_batches, num_columns]`; the width is that of the fullest batch, rounded up."""
+        num_batches, num_columns = items.shape
+        order = np.argsort(items, axis=1, kind="stable")
+        ordered = np.take_along_axis(items, order, axis=1)
+        first = np.ones(items.shape, dtype=bool)
+        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        place = np.cumsum(first, axis=1) - 1
+        own = np.empty(items.shape, dtype=np.int32)
+        np.put_along_axis(own, order, place.astype(np.int32), axis=1)
+        width = min(num_columns, -(-int(place.max(initial=0) + 1) // WIDTH_STEP) * WIDTH_STEP)
+        columns = np.zeros((num_batches, width), dtype=np.int32)
+        counts = np.zeros((num_batches, width), dtype=np.int32)
+        number = np.arange(num_batches)[:, None]
+        columns[np.broadcast_to(number, items.shape)[first], place[first]] = order[first]
+        np.add.at(counts, (number, place), 1)
+        return cls(own, columns, counts)
