@@ -62,7 +62,7 @@ class TwoTower(keras.Model):
     @property
     def shared_inputs(self) -> tuple[str, ...]:
         """Inputs that belong to the whole batch: a device has all of them."""
-        sampled = (f"{SAMPLED}{name}" for name in (*self._settings["item_shapes"], LOG_Q))
+        sampled = (f"{SAMPLED}{name}" for name in (*self._settings["item_shapes"], LOG_Q, "rows"))
         return (NEGATIVE_COLUMNS, NEGATIVE_COUNTS, USED, *sampled)
 
     def __init__(
