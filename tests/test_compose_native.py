@@ -102,6 +102,16 @@ os._exit(0)  # Arrow's threads, which read the object store, may outlive the int
 """
 
 
+SEARCHES = """
+from pipelines.search.storage import open_storage
+from pipelines.settings import load_config
+
+config = load_config()
+storage = open_storage(config.services.search_storage, config.home / "search")
+print(storage.engine.url.get_backend_name(), len(storage.get_all_studies()), flush=True)
+"""
+
+
 def drained(stack: NativeStack) -> list[str]:
     """Users of the rows that the posted event became in the lake, as a worker reads it."""
     printed = stack.exec("airflow-worker", "python", "-c", IN_THE_LAKE)
@@ -176,6 +186,10 @@ class TestNative:
             follow(airflow, "drain_events", airflow.trigger("drain_events", {}), lambda state, tasks: None)
             assert drained(stack) == ["newcomer"]
         assert serving.recommend("newcomer", count=3)["user_known"] is True
+
+    def test_searches_are_kept_in_the_database(self, stack: NativeStack) -> None:
+        printed = stack.exec("airflow-worker", "python", "-c", SEARCHES)
+        assert printed.splitlines()[-1] == "postgresql 0"
 
     def test_nothing_died_meanwhile(self, stack: NativeStack) -> None:
         dead = [name for name, process in stack.processes.items() if name != "init" and process.poll() is not None]

@@ -189,7 +189,7 @@ class NativeStack:
         prefixes = "|".join(sorted(map(re.escape, paths), key=len, reverse=True))
         text = re.sub(rf"(?<![\w.])({prefixes})(?=/|$)", lambda m: str(paths[m[1]]), text)
         text = re.sub(
-            r"\b(airflow|mlflow|feast)(:\w+)@postgres:5432/\w+",
+            r"\b(airflow|mlflow|feast|search)(:\w+)@postgres:5432/\w+",
             rf"\1{self.suffix}\2@{self.postgres}/\1{self.suffix}",
             text,
         )

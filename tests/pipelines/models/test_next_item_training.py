@@ -8,6 +8,7 @@ from pipelines.models.next_item_training import Batches
 from pipelines.models.packing import Steps
 from pipelines.models.retrievers.base import Fitted, RunOptions, Validation
 from pipelines.models.retrievers.sasrec import SASRec, SASRecSettings
+from pipelines.models.training import forget_models
 from tests.contracts.retriever import walks
 from tests.support.train_and_die import train_and_die
 
@@ -90,3 +91,11 @@ def test_low_precision_learns_and_is_scored_alike_after_loading(tmp_path: Path):
     model.save(tmp_path)
     loaded = SASRec.load(tmp_path)
     np.testing.assert_array_equal(loaded.score(walks(6)), model.score(walks(6)))
+
+
+def test_a_model_after_others_were_given_up_is_built_as_the_first():
+    import keras
+
+    keras.layers.Dense(1)
+    forget_models()
+    assert keras.layers.Dense(1).name == "dense"
