@@ -13,6 +13,7 @@ from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.training import Fit
+from pipelines.models.vectors import embed_items, embed_queries
 from pipelines.steps.train_retrieval import latest_items, train_into, train_retrieval
 from pipelines.stores.artifacts import LocalArtifacts
 from tests.support.memory_registry import MemoryRegistry
@@ -51,6 +52,22 @@ def test_the_bundle_is_all_that_serving_needs(world):
         assert embeddings.shape == (20, 8)
         assert embeddings.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-4)
+
+
+def test_options_reach_what_is_served(world, tmp_path: Path):
+    labels, _, _, plain = world
+    options = {"num_bins": 4, "scene_units": (8,), "num_sampled_negatives": 16, "log_q": "stream", "epochs": 1}
+    registry, config = MemoryRegistry(tmp_path / "registry"), CONFIG.model_copy(update=options)
+    artifacts = LocalArtifacts(tmp_path / "runs")
+    bundle = registry.download(train_retrieval(labels, config=config, registry=registry, artifacts=artifacts, seed=1))
+    query, item = QueryEncoder.load(bundle / "query_inputs"), ItemEncoder.load(bundle / "item_inputs")
+    assert all(len(edges) == 3 for encoder in (query, item) for edges in (encoder.numbers.edges or {"": []}).values())
+    rows = feature_rows(20, seed=3)
+    noon = rows.set_column(rows.column_names.index("hour"), "hour", pa.array(np.full(20, 12)))
+    vectors = embed_queries(bundle, rows)
+    assert vectors.shape == embed_items(bundle, rows).shape == (20, 8)
+    assert np.abs(vectors - embed_queries(bundle, noon)).max() > 1e-4
+    assert QueryEncoder.load(world[1].download(plain) / "query_inputs").numbers.edges is None
 
 
 def test_an_unseen_user_and_item_are_embedded(world):

@@ -13,7 +13,7 @@ from tests.contracts.retriever import RetrieverContract, served_scores, serving_
 class TestIdTwoTower(RetrieverContract):
     name = "id_two_tower"
     settings: ClassVar[dict[str, Any]] = {
-        "embedding_dim": 16, "history_length": 5, "batch_size": 48, "epochs": 8, "patience": 8, "learning_rate": 0.03,
+        "embedding_dim": 16, "history_length": 5, "batch_size": 48, "epochs": 6, "patience": 6, "learning_rate": 0.03,
     }  # fmt: skip
 
 
