@@ -184,15 +184,11 @@ class TrainingConfig(Section):
     """What models are trained on; device and number of devices change results by rounding alone."""
 
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="`auto` takes an accelerator where there is one")
-    num_devices: int = Field(
-        1, ge=1, description="devices that take a part of every batch of the two-tower and next-item models"
-    )
+    num_devices: int = Field(1, ge=1, description="that take parts of every batch; two-tower and next-item models")
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "float32", description="of the dense layers; embeddings, logits and softmax are always float32"
     )
-    resident_mb: int = Field(
-        1_024, ge=0, description="encoded labels up to this size stay on the device; more are gathered batch by batch"
-    )
+    resident_mb: int = Field(1_024, ge=0, description="encoded labels up to this size stay on the device")
 
 
 DEFAULT_TRAINING = TrainingConfig()

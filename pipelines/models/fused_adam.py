@@ -11,7 +11,9 @@ class FusedAdam(keras.optimizers.Adam):
 
     Keras writes the step as about ten operations, each of which reads and writes an array of the variable's size: for
     embedding tables that is much of a training step on a processor. The kernel makes one pass over weights, both
-    moments and the gradient. XLA fuses Keras' operations by itself, so on JAX nothing is replaced.
+    moments and the gradient. Parts of a row's gradient are summed before they are squared, as in Adam of the whole
+    gradient and on JAX; Keras on TensorFlow squares them first. XLA fuses Keras' operations by
+    itself, so on JAX nothing is replaced.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
