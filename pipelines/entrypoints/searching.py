@@ -36,7 +36,7 @@ def run_trials(config: str, search: Json, told: Callable[[Json], None] | None = 
             told({"trial": slot + 1, **asdict(outcome)})
 
     where: Json = {"artifacts": open_artifacts(c), "checkpoints": c.home / "checkpoints", **_stores(c)}
-    return step(Search(**search), told=say, **where)
+    return step(Search(**search), told=say, run=c.training, **where)
 
 
 def report_search(config: str, search: Json) -> Json:

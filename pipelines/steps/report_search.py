@@ -45,7 +45,9 @@ def report_search(
         raise TrainingError(_why_none(search, tried))
     told, chosen = [_told(one) for one in tried], _chosen(config, study, best)
     key = content_key(
-        trials=told, config=chosen, code=code_digest("models/plots.py", "search", "steps/report_search.py")
+        trials=told,
+        config=chosen,
+        code=code_digest("models/drawing.py", "models/plots.py", "search", "steps/report_search.py"),
     )
     uri = artifacts.publish(
         f"{search.dataset}/search/{search.study}/report/{key}",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import RetrievalConfig
+from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
 from pipelines.contracts import Search
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.models.retrievers.base import RunOptions
@@ -37,6 +37,7 @@ def run_trials(
     artifacts: ArtifactStore,
     runs: Any,
     checkpoints: Path | None = None,
+    run: TrainingConfig = DEFAULT_TRAINING,
     told: Callable[[int, Outcome], None] | None = None,
 ) -> int:
     """Train, measure and record trials; returns how many this call did.
@@ -51,6 +52,7 @@ def run_trials(
         artifacts: where trials are published.
         runs: `stores.runs.MlflowRuns`: gets a run a trial, below that of the search.
         checkpoints: see `train_retrieval`.
+        run: devices and precision, see `train_retrieval`.
         told: called with slot and outcome after each trial.
 
     Raises:
@@ -59,7 +61,7 @@ def run_trials(
     study, num_done = SearchStudy(storage, folder, search.study), 0
     with study.working():
         while (trial := study.claim()) is not None:
-            where = _publish(trial, study, search, artifacts=artifacts, checkpoints=checkpoints)
+            where = _publish(trial, study, search, run, artifacts=artifacts, checkpoints=checkpoints)
             outcome = _outcome(where, search.metric)
             _record(where, trial, outcome, search, runs, key=content_key(search=study.identity, slot=trial.slot))
             trial.end(outcome)
@@ -71,35 +73,47 @@ def run_trials(
 
 
 def _publish(
-    trial: Trial, study: SearchStudy, search: Search, *, artifacts: ArtifactStore, checkpoints: Path | None
+    trial: Trial,
+    study: SearchStudy,
+    search: Search,
+    run: TrainingConfig,
+    *,
+    artifacts: ArtifactStore,
+    checkpoints: Path | None,
 ) -> Path:
     """Return the folder of a trial; train first if it is not there."""
     key = content_key(
         search=study.identity,
         settings=trial.settings,
-        code=code_digest("inputs", "models", "steps/train_retrieval.py", "steps/run_trials.py"),
+        code=code_digest(
+            "inputs", "models", "steps/train_retrieval.py", "steps/retrieval_labels.py", "steps/run_trials.py"
+        ),
     )
     return publish_training(
         f"{search.dataset}/search/{search.study}/{trial.slot:04d}",
-        lambda folder, kept: _try(folder, kept, trial, study, search),
+        lambda folder, kept: _try(folder, kept, trial, study, search, run),
         key=key,
         artifacts=artifacts,
         checkpoints=checkpoints,
     )
 
 
-def _try(folder: Path, kept: Path | None, trial: Trial, study: SearchStudy, search: Search) -> None:
+def _try(
+    folder: Path, kept: Path | None, trial: Trial, study: SearchStudy, search: Search, run: TrainingConfig
+) -> None:
     """Train with the trial's settings; write `run.json`, `plots/` and `trial.json`, which says how it ended."""
 
     def after_epoch(fit: Fit) -> None:
         if trial.report(fit.curves.get(search.metric, [])):
             raise Pruned(fit)
 
-    options = RunOptions(seed=study.definition["seed"], checkpoints=kept, after_epoch=after_epoch)
+    options = RunOptions(
+        study.definition["seed"], run.device, run.num_devices, run.precision, kept, after_epoch=after_epoch
+    )
     ended = {"state": "complete", "error": ""}
     try:
         config = with_settings(RetrievalConfig.model_validate(study.definition["settings"]), trial.settings)
-        train_into(folder, search.training_set, config, options, served=False)
+        train_into(folder, search.training_set, config, options, run=run, served=False)
     except Pruned as pruned:
         write_run(folder, pruned.fit)
         ended["state"] = "pruned"

@@ -21,7 +21,8 @@ from pipelines.models.rankers.catalogue import chosen_ranker
 from pipelines.models.ranking import TrainedRanker, export_ranker, train_ranker
 from pipelines.models.vectors import embed_items, narrowed
 from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE
-from pipelines.steps.train_retrieval import ITEM_COLUMNS, feature_types, latest_items, lineage
+from pipelines.steps.retrieval_labels import ITEM_COLUMNS, feature_types, latest_items
+from pipelines.steps.train_retrieval import lineage
 from pipelines.steps.training_run import RUN_FILE, publish_training
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
@@ -69,7 +70,7 @@ def train_ranking(
         config=config.model_dump(),
         seed=seed,
         precision=run.precision,
-        code=code_digest("inputs", "models"),
+        code=code_digest("inputs", "models", "steps/train_ranking.py", "steps/retrieval_labels.py"),
     )
     found = registry.find(RANKING_MODEL, key=key)
     if found is not None:

@@ -1,15 +1,11 @@
 """Train a retrieval model on a training set and register it."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
 from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
@@ -17,7 +13,7 @@ from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.supplied_vectors import SuppliedVectors
-from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
+from pipelines.models.retrieval import export_towers, train_two_tower
 from pipelines.models.retrievers.base import Retriever, RunOptions
 from pipelines.models.retrievers.bundle import write_retriever
 from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, retriever_settings
@@ -26,16 +22,20 @@ from pipelines.models.retrievers.measuring import validation_metrics
 from pipelines.models.retrievers.similarity import Nearest, nearest
 from pipelines.models.retrievers.training_data import LabelReader
 from pipelines.models.training import Fit
+from pipelines.steps.retrieval_labels import (
+    NUM_VALIDATION,
+    encode,
+    feature_types,
+    fit_encoders,
+    labels_of,
+    latest_items,
+)
 from pipelines.steps.training_run import RUN_FILE, publish_training
 from pipelines.stores.artifacts import content_key, file_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
-from pipelines.stores.declared import plain
 from pipelines.stores.revision import code_digest
 
 FEATURE_SERVICE = "retrieval_v1"
-NUM_VALIDATION = 4_000
-ITEM_COLUMNS = ("item_id", "title", "text", "categories", "item_num_events_1d", "item_num_events_7d",
-                "item_num_events_30d", "item_num_events")  # fmt: skip
 
 
 def train_retrieval(
@@ -77,7 +77,7 @@ def train_retrieval(
         config=_without_place(config),
         seed=seed,
         precision=run.precision,
-        code=code_digest("inputs", "models", "steps/train_retrieval.py"),
+        code=code_digest("inputs", "models", "steps/train_retrieval.py", "steps/retrieval_labels.py"),
     )
     found = registry.find(RETRIEVAL_MODEL, key=key)
     if found is not None:
@@ -200,7 +200,7 @@ def train_into(
     Raises:
         TrainingError, ConfigError: see `train_retrieval`.
     """
-    train, validation = (_labels(training_set, split, config) for split in ("train", "validation"))
+    train, validation = (labels_of(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
     model = chosen_model(config)
     how: dict[str, Any] = {"config": config, "options": options, "served": served}
@@ -253,13 +253,11 @@ def _train_two_tower(
 ) -> None:
     """Train the two-tower model on the features of the labels."""
     item_encoder, query_encoder = encoders
-    bundle = folder / "bundle"
-    vectors = None
+    supplied, vectors = None, None
     if config.item_vectors is not None:
         supplied = SuppliedVectors.read(config.item_vectors, config.vector_column, trained_on=train[ITEM_ID])
         item_encoder.vector_ids, vectors = supplied.item_ids, supplied.table
-        supplied.save_moments(bundle)
-    data = replace(_encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
+    data = replace(encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
         data,
@@ -276,77 +274,13 @@ def _train_two_tower(
         bundle = folder / "bundle"
         query_encoder.save(bundle / "query_inputs")
         item_encoder.save(bundle / "item_inputs")
+        if supplied is not None:
+            supplied.save_moments(bundle)
         export_towers(model, bundle, data)
         length = query_encoder.widths["history"]
         manifest = _manifest(training_set, config, width=config.embedding_dim, history_length=length)
         (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
     write_run(folder, fit, num_parameters=model.count_params(), num_rows=train.num_rows)
-
-
-def fit_encoders(train: pa.Table, config: RetrievalConfig) -> tuple[ItemEncoder, QueryEncoder]:
-    """Fit both encoders on training-window labels; history and taste share the items' vocabularies."""
-    items = ItemEncoder.fit(
-        train,
-        num_oov_buckets=config.num_oov_buckets,
-        max_text_tokens=config.max_text_tokens,
-        num_bins=config.num_bins,
-    )
-    queries = QueryEncoder.fit(
-        train,
-        item_vocabulary=items.vocabularies["item"],
-        category_vocabulary=items.vocabularies["category"],
-        num_oov_buckets=config.num_oov_buckets,
-        num_bins=config.num_bins,
-    )
-    return items, queries
-
-
-def _labels(training_set: TrainingSet, split: str, config: RetrievalConfig) -> pa.Table:
-    """Return the positive labels of a split, in order of time."""
-    file = Path(training_set.uri) / f"{split}.parquet"
-    labels = pq.read_table(file)
-    if config.min_positive_value is not None:
-        labels = labels.filter(pc.fill_null(pc.greater_equal(labels["value"], config.min_positive_value), False))
-    if labels.num_rows == 0:
-        raise TrainingError(
-            f"{file} has 0 positive labels (retrieval.min_positive_value={config.min_positive_value}); expected at "
-            "least 1. Lower it, or run `tandem build-training-set` on more data"
-        )
-    return labels
-
-
-def _encode(
-    train: pa.Table, validation: pa.Table, items: ItemEncoder, queries: QueryEncoder, *, seed: int
-) -> RetrievalData:
-    """Encode training labels, a sample of validation labels, and the corpus those are looked for in."""
-    corpus = latest_items(train)
-    known = pc.is_in(validation[ITEM_ID], value_set=corpus[ITEM_ID].combine_chunks())
-    sample = validation.filter(known)
-    chosen = np.random.default_rng(seed).permutation(sample.num_rows)[:NUM_VALIDATION]
-    # A window of new items alone has no label to look for: the newest training label stands in.
-    sample = sample.take(np.sort(chosen)) if len(chosen) else train.slice(train.num_rows - 1)
-    rows = pc.index_in(sample[ITEM_ID], value_set=corpus[ITEM_ID].combine_chunks())
-    return RetrievalData(
-        queries=queries.encode(train),
-        items=items.encode(train),
-        validation_queries=queries.encode(sample),
-        validation_rows=np.asarray(rows, dtype=np.int64),
-        corpus=items.encode(corpus),
-    )
-
-
-def latest_items(labels: pa.Table) -> pa.Table:
-    """Return the item columns of each item's newest label, in order of `item_id`."""
-    row = pa.table({ITEM_ID: labels[ITEM_ID], "row": np.arange(labels.num_rows)})
-    newest = row.group_by(ITEM_ID).aggregate([("row", "max")]).sort_by(ITEM_ID)
-    columns = [name for name in ITEM_COLUMNS if name in labels.column_names]
-    return labels.select(columns).take(newest["row_max"])
-
-
-def feature_types(training_set: TrainingSet, features: Iterable[str]) -> dict[str, str]:
-    """Return feature -> Arrow type of those that a training set has: what a model was trained with."""
-    schema = pq.read_schema(Path(training_set.uri) / "train.parquet")
-    return {name: plain(schema.field(name).type) for name in features if name in schema.names}
 
 
 def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, width: int, history_length: int) -> dict[str, Any]:

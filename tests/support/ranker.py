@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.config import RetrievalConfig
 from pipelines.inputs.ranking_encoder import RankingEncoder
-from pipelines.steps.train_retrieval import fit_encoders
+from pipelines.steps.retrieval_labels import fit_encoders
 from tests.support.leakage import Built
 
 CONTENT = ["title", "text", "categories"]

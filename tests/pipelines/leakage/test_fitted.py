@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.config import RetrievalConfig
 from pipelines.leakage.fitted import fitted_on_the_training_window
-from pipelines.steps.train_retrieval import fit_encoders
+from pipelines.steps.retrieval_labels import fit_encoders
 from tests.support.feature_data import random_tables
 from tests.support.leakage import Built
 

@@ -13,7 +13,7 @@ import pytest
 from pipelines.config import RetrievalConfig
 from pipelines.contracts import LeakageFinding
 from pipelines.leakage.fitted_ranker import ranker_fitted_on_the_training_window
-from pipelines.steps.train_retrieval import fit_encoders
+from pipelines.steps.retrieval_labels import fit_encoders
 from tests.support.feature_data import random_tables
 from tests.support.leakage import Built
 from tests.support.ranker import CONTENT, Ranker, pairs_of

@@ -27,11 +27,11 @@ IDS = {
 
 
 def encoded(seed: int = 0) -> tuple[RetrievalData, dict[str, Any]]:
-    from pipelines.steps.train_retrieval import _encode, fit_encoders
+    from pipelines.steps.retrieval_labels import encode, fit_encoders
 
     rows = feature_rows(1_200, seed=seed)
     items, queries = fit_encoders(rows.slice(0, 900), CONFIG)
-    data = _encode(rows.slice(0, 900), rows.slice(900), items, queries, seed=0)
+    data = encode(rows.slice(0, 900), rows.slice(900), items, queries, seed=0)
     sizes = {name: v.size for name, v in {**queries.vocabularies, **items.vocabularies}.items()}
     return data, {"query_shapes": queries.shapes, "item_shapes": items.shapes, "sizes": sizes}
 

@@ -12,7 +12,7 @@ from pipelines.contracts import LeakageReport, ModelVersion
 from pipelines.errors import LeakageError
 from pipelines.leakage.checks import CHECKS
 from pipelines.steps.check_leakage import check_leakage, require_clean
-from pipelines.steps.train_retrieval import fit_encoders
+from pipelines.steps.retrieval_labels import fit_encoders
 from pipelines.stores.base import RunRecord
 from tests.support.leakage import CONFIG, Built
 from tests.support.memory_registry import MemoryRegistry

@@ -14,7 +14,8 @@ from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.training import Fit
 from pipelines.models.vectors import embed_items, embed_queries
-from pipelines.steps.train_retrieval import latest_items, train_into, train_retrieval
+from pipelines.steps.retrieval_labels import latest_items
+from pipelines.steps.train_retrieval import train_into, train_retrieval
 from pipelines.stores.artifacts import LocalArtifacts
 from tests.support.memory_registry import MemoryRegistry
 from tests.support.model_refs import training_set
