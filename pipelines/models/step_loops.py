@@ -1,5 +1,6 @@
 """Training steps that run one after the other without coming back to Python, on one device or on several."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -47,7 +48,7 @@ def step_loop(model: Any, resident: Resident | None = None) -> StepLoop:
     return (_JaxLoop if keras.backend.backend() == "jax" else _TensorFlowLoop)(model, resident)
 
 
-class _StackedLoop:
+class _StackedLoop(ABC):
     """What both backends share: steps of equal shapes are stacked, and stacked while others run."""
 
     even = False  # whether only full stacks and single steps are wanted, because each number is compiled anew
@@ -73,9 +74,9 @@ class _StackedLoop:
         yield first
         yield from steps
 
+    @abstractmethod
     def _losses(self, stack: Step) -> Any:
         """Train on stacked steps; returns their losses, `[num_steps]`."""
-        raise NotImplementedError
 
     def _filled(self, arrays: dict[str, Any], step: Step, take: Any) -> Step:
         return step if self.resident is None else (self.resident.inputs(arrays, step[0], take), *step[1:])
