@@ -52,12 +52,13 @@ def call(parsed: argparse.Namespace) -> int:
             progress.say(f"No longer watching. The run goes on in Airflow: {page}")
             raise
     promotion = airflow.result(PIPELINE, run_id, "promote_release") or {}
-    shown = showcase(config)
+    outcome = str(promotion.get("reason", ""))
+    shown = showcase(config, outcome)
     seconds = time.monotonic() - begun
     if parsed.json:
         print_json(_summary(config, run_id, promotion, shown, tasks, seconds))
     else:
-        print_last_screen(config, shown, str(promotion.get("reason", "")), seconds)
+        print_last_screen(config, shown, outcome, seconds)
     return 0
 
 

@@ -132,7 +132,7 @@ class RetrievalSteps:
         rows = np.sort(self.negatives.periods.batches(self.batch_size, rng), axis=1)  # neighbours are read together
         from_rows = self.states.draw(rows, rng)
         columns = np.concatenate([rows, self.negatives.sampled(rows, rng)], axis=1)
-        distinct = DistinctItems.of(self.negatives.items[columns])
+        distinct = DistinctItems.of(self.negatives.items[columns], rng)
         named = {
             "rows": rows.astype(np.int32), "from_rows": from_rows.astype(np.int32),
             "own": distinct.own[:, : rows.shape[1]], "negative_columns": distinct.columns,

@@ -13,6 +13,9 @@ WIDTH_STEP = 64  # a step is compiled anew, or runs apart, for each width of its
 class DistinctItems:
     """The distinct items of each batch: what its rows are told apart from.
 
+    Which of an item's columns stands for it is drawn. Features of items grow with time: the earliest column would make
+    every negative a little older than the positives, which a model would learn instead of tastes.
+
     Attributes:
         own: place of each column's item among its batch's distinct items, int32 `[num_batches, num_columns]`.
         columns: a column of the batch with the item, int32 `[num_batches, width]`; 0 where there are no more items.
@@ -24,10 +27,15 @@ class DistinctItems:
     counts: NDArray[np.int32]
 
     @classmethod
-    def of(cls, items: NDArray[np.integer[Any]]) -> "DistinctItems":
-        """Find them in `items` `[num_batches, num_columns]`; the width is that of the fullest batch, rounded up."""
+    def of(cls, items: NDArray[np.integer[Any]], rng: np.random.Generator) -> "DistinctItems":
+        """Find them in `items` `[num_batches, num_columns]`; the width is that of the fullest batch, rounded up.
+
+        `rng` decides which column stands for an item.
+        """
         num_batches, num_columns = items.shape
-        order = np.argsort(items, axis=1, kind="stable")
+        shuffled = np.argsort(rng.random(items.shape, dtype=np.float32), axis=1)
+        order = np.argsort(np.take_along_axis(items, shuffled, axis=1), axis=1, kind="stable")
+        order = np.take_along_axis(shuffled, order, axis=1)
         ordered = np.take_along_axis(items, order, axis=1)
         first = np.ones(items.shape, dtype=bool)
         first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

@@ -5,10 +5,12 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.contracts import EVENTS, ITEMS
+from pipelines.errors import LakeError, PlatformError
 from pipelines.stores.serving_client import ServingClient
 
 Json = dict[str, Any]
 MIN_EVENTS = 5
+GONE = "not shown: the lake has the release's snapshot no more"
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,25 @@ class Showcase:
     release: Json
 
 
-def showcase(config: Config, *, count: int = 8) -> Showcase:
-    """Ask serving for its release and, over HTTP, for one of its sample users' recommendations."""
+def showcase(config: Config, outcome: str, *, count: int = 8) -> Showcase:
+    """Ask serving for its release and, over HTTP, for one of its sample users' recommendations.
+
+    Args:
+        config: of the platform.
+        outcome: of the promotion before, in words.
+        count: titles of each list.
+
+    Raises:
+        PlatformError: serving does not answer, or has no release.
+    """
     serving = ServingClient(config.serving_url)
     release = serving.release()
+    if release["version"] is None:
+        raise PlatformError(
+            f"nothing is served yet: {outcome or release.get('reason')}. The run's evaluation page in Airflow compares "
+            "the models; train another one (`--set retrieval.model=NAME`, see `tandem models`), or set "
+            "`promotion.min_lift_over_popularity` lower"
+        )
     user_id, past = _user_with_history(config, release, count)
     answer = serving.recommend(user_id, count=count)
     titles = [item["title"] or item["item_id"] for item in answer["items"]]
@@ -42,7 +59,10 @@ def _user_with_history(config: Config, release: Json, count: int) -> tuple[str, 
     """Return the first sample user with a history worth showing, else the one with the longest."""
     best = (str(release["sample_users"][0]), list[str]())
     for user_id in map(str, release["sample_users"]):
-        past = history(config, release, user_id, count=count)
+        try:
+            past = history(config, release, user_id, count=count)
+        except LakeError:  # its versions go when a user is forgotten, and the release is served on
+            return user_id, [GONE]
         if len(past) > len(best[1]):
             best = (user_id, past)
         if len(past) >= MIN_EVENTS:

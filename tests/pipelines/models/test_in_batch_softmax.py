@@ -23,7 +23,7 @@ def losses(temperature: float) -> list[list[np.ndarray]]:
 
     draws = np.random.default_rng(2).uniform(1e-6, 0.2, 10)
     log_q = np.log(draws).astype(np.float32)[ITEMS]
-    distinct = DistinctItems.of(ITEMS[None])
+    distinct = DistinctItems.of(ITEMS[None], np.random.default_rng(0))
     rows, counts = distinct.columns[0], distinct.counts[0]
     weights = np.where(counts, np.log(np.maximum(counts, 1)) - log_q[rows], NEVER).astype(np.float32)
     found = []

@@ -26,7 +26,7 @@ def test_two_tower_vectors_and_loss_are_float32():
         user_dropout=0.0, item_dropout=0.0, temperature=0.05, precision=HALF,
     )  # fmt: skip
     rows = np.arange(NUM_ROWS, dtype=np.int32)
-    distinct = DistinctItems.of(rows[None])
+    distinct = DistinctItems.of(rows[None], np.random.default_rng(0))
     inputs = {
         "user": rows, "item": rows, "log_q": np.zeros(NUM_ROWS, np.float32), "own": distinct.own[0],
         "negative_columns": distinct.columns[0], "negative_counts": distinct.counts[0],

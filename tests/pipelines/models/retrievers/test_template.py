@@ -17,10 +17,10 @@ MODULE = "pipelines.models.retrievers.together"
 @pytest.fixture(scope="module", autouse=True)
 def _in_the_catalogue() -> Iterator[None]:
     page = (REPOSITORY / "docs" / "models.md").read_text()
-    template = re.search(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert template
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (template,) = (block for block in blocks if "class Together" in block)
     module = ModuleType(MODULE)
-    exec(compile(template[1], "docs/models.md", "exec"), vars(module))
+    exec(compile(template, "docs/models.md", "exec"), vars(module))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, MODULE, module)
         patch.setitem(MODELS, "together", "together:Together")
