@@ -12,8 +12,9 @@ NEVER = -1e9
 
 @keras.saving.register_keras_serializable("tandem")
 class CausalAttention(keras.layers.Layer):
-    """Multi-head self-attention over the earlier positions of the same window (Vaswani et al. 2017; SASRec, Kang and
-    McAuley 2018), with query, key and value from one matrix product.
+    """Multi-head self-attention over the earlier positions of the same window.
+
+    After Vaswani et al. 2017 and SASRec (Kang and McAuley 2018); query, key and value come from one matrix product.
 
     Args:
         num_heads: heads; `dim` must be a multiple of it.
@@ -22,7 +23,7 @@ class CausalAttention(keras.layers.Layer):
 
     Call: `[states, windows]`, states `[batch, length, dim]` and integer windows `[batch, length]` ->
     `[batch, length, dim]`.
-    """  # noqa: D205
+    """
 
     def __init__(self, num_heads: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
