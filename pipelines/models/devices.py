@@ -34,7 +34,7 @@ def on_devices(device: Device, num_devices: int = 1) -> Iterator[None]:
     if len(found) < num_devices:
         raise ConfigError(
             f"{num_devices} device(s) of kind {device!r} were asked for; the backend {keras.backend.backend()} sees "
-            f"{', '.join(found) or 'none'}. Ask for `auto`, or for as many as there are"
+            f"{', '.join(found) or 'none'}. Ask for at most as many as there are, or for the device `auto`"
         )
     with keras.device(found[0]) if num_devices == 1 else _parallel(found[:num_devices]):
         yield
