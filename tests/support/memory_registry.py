@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
+from typing import Self
 
 from pipelines.contracts import ModelVersion
 from pipelines.errors import RegistryError
@@ -24,6 +26,13 @@ class MemoryRegistry:
         self.files: dict[tuple[str, str], dict[str, Path]] = {}
         self.moves: list[str | None] = []
         self.down = False
+
+    def copy(self, root: Path) -> Self:
+        """A registry of the same versions, in files of its own below `root`: what is registered there, is there only."""
+        shutil.copytree(self.root, root)
+        copied = deepcopy(self)
+        copied.root = root
+        return copied
 
     def register(
         self, name: str, bundle: Path, *, key: str, dataset: str, record: RunRecord, onnx: str | None = None

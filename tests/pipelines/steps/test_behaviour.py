@@ -6,7 +6,6 @@ values are answered, finite. The models are those of the other steps' tests.
 
 import math
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,11 @@ USERS = {
 
 
 @pytest.fixture(scope="module")
-def release(world: World) -> Path:
+def release(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a release of the session's models, every item a candidate."""
-    # The models' own test metrics stay as other tests logged them.
-    stores = {"registry": deepcopy(world.registry), "artifacts": world.artifacts}
+    # A registry of its own: others' tests find only the versions and metrics of the session's models.
+    registry = world.registry.copy(tmp_path_factory.mktemp("release") / "registry")
+    stores = {"registry": registry, "artifacts": world.artifacts}
     config = EvaluationConfig(ks=(10,), max_users=5, num_candidates=NUM_ITEMS, baselines=())
     evaluation = evaluate_models(
         world.training_set, world.retrieval, world.ranking, config=config, source=SourceConfig(kind="csv"),
@@ -89,7 +89,7 @@ def release(world: World) -> Path:
         evaluation, config=IndexConfig(recall_k=10), feature_store=RowFeatureStore(world.rows), seed=SEED, **stores
     )
     release = assemble_release(evaluation, index, config=RulesConfig(), num_candidates=NUM_ITEMS, **stores)
-    return stores["registry"].download(release.model)
+    return registry.download(release.model)
 
 
 @pytest.fixture(scope="module")

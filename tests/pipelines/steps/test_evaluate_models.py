@@ -1,5 +1,4 @@
 import json
-from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -91,7 +90,7 @@ def test_planted_newcomers_are_asked_for_and_a_planted_new_item_is_a_candidate(w
     config = CONFIG.model_copy(update={"ks": (5, 10, 50), "num_candidates": 50, "baselines": ()})
     found = evaluate(
         world, config, training_set=labels, feature_store=RowFeatureStore(rows), lake=RowLake(rows),
-        artifacts=type(world.artifacts)(tmp_path), registry=deepcopy(world.registry),
+        artifacts=type(world.artifacts)(tmp_path), registry=world.registry.copy(tmp_path / "registry"),
     )  # fmt: skip
     slices = report(found)["slices"]
     assert slices["new users"]["recommender"]["num_users"] == 1
