@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from serving.errors import install_error_handlers
 from serving.middleware import Boundary
@@ -32,7 +33,9 @@ def create_app(
         yield
         state.stop()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # the page of the API works where there is no internet
+        redoc_url=None,
+        static_url="/static",
         title="Tandem serving",
         summary="Recommendations from the champion release",
         description="Every answer names the one release it was made from, and which parts were down, if any.",

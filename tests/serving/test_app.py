@@ -1,6 +1,7 @@
 """The HTTP surface, over real HTTP with a store and a registry in memory."""
 
 import inspect
+import re
 import threading
 from datetime import UTC, datetime
 
@@ -241,4 +242,14 @@ def test_the_api_page_describes_every_field(client):
     for operations in schema["paths"].values():
         for operation in operations.values():
             assert operation["summary"]
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_api_page_needs_no_internet(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert any(part.endswith(".js") for part in parts)
+    assert any(part.endswith(".css") for part in parts)
+    for part in parts:
+        assert part.startswith("/"), f"{part} is of another host"
+        assert client.get(part).status_code == 200
