@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from pipelines/config.py: `python docs/make_configuration.py`."""
+"""Write docs/configuration.md from pipelines/config: `python docs/make_configuration.py`."""
 
 import sys
 from collections.abc import Iterator

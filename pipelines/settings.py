@@ -115,4 +115,4 @@ def _assign(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _explain(error: ValidationError) -> str:
     problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e.get('input')!r})" for e in error.errors()]
-    return f"configuration is not valid: {'; '.join(problems)}. See pipelines/config.py for the legal keys"
+    return f"configuration is not valid: {'; '.join(problems)}. See docs/configuration.md for the legal keys"
