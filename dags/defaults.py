@@ -257,5 +257,5 @@ def settings_param() -> Param:
         {},
         type=["object", "null"],
         title="Settings",
-        description='Single settings over the configuration, such as {"retrieval.epochs": 3}; see pipelines/config.py.',
+        description='Settings over the configuration, such as {"retrieval.epochs": 3}; see docs/configuration.md.',
     )

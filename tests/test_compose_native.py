@@ -176,6 +176,9 @@ class TestNative:
         after = serving.recommend("newcomer", count=3)
         assert (before["user_known"], after["user_known"]) == (False, True)
         assert item not in {shown["item_id"] for shown in after["items"]}, "what a user has seen is not shown again"
+        users = ["newcomer", *serving.release()["sample_users"][:2]]
+        for number in range(60):  # of every tenth the features are kept, which the next test compares
+            serving.recommend(users[number % 3], count=3)
         place = {"port": stack.ports["6379"], "password": variables["REDIS_PASSWORD"], "db": 2}
         with redis.Redis(**place) as streams:
             assert streams.xlen("tandem:events:synthetic") == 1
@@ -186,6 +189,46 @@ class TestNative:
             follow(airflow, "drain_events", airflow.trigger("drain_events", {}), lambda state, tasks: None)
             assert drained(stack) == ["newcomer"]
         assert serving.recommend("newcomer", count=3)["user_known"] is True
+
+    @pytest.mark.timeout(600)
+    def test_features_that_were_served_are_those_computed_offline(
+        self, stack: NativeStack, variables: dict[str, str]
+    ) -> None:
+        """Kept in Redis by serving, computed again by a worker; the newcomer's are of an event not in the lake then."""
+        airflow = AirflowClient(f"http://127.0.0.1:{stack.ports['8080']}", "admin", variables["AIRFLOW_ADMIN_PASSWORD"])
+        airflow._ask("PATCH", "dags/check_parity", {"is_paused": False})
+        conf = {"dataset": "synthetic", "settings": {"parity.min_requests": 1}}
+        run = airflow.trigger("check_parity", conf)
+        follow(airflow, "check_parity", run, lambda state, tasks: None)
+        report = airflow.result("check_parity", run, "check_parity")
+        assert report is not None
+        assert report["num_compared"] >= 6
+        assert {feature["name"]: feature["example"] for feature in report["features"] if feature["num_different"]} == {}
+        assert len(report["features"]) > 20
+
+    @pytest.mark.timeout(600)
+    def test_a_user_is_forgotten_by_the_worker(self, stack: NativeStack, variables: dict[str, str]) -> None:
+        """From the lake in S3, from features and served events in Redis, and from what serving knows."""
+        serving = ServingClient(f"http://127.0.0.1:{stack.ports['8000']}")
+        user, other = serving.release()["sample_users"][:2]
+        item = serving.recommend(user, count=1)["items"][0]["item_id"]
+        serving._ask("/v1/events", {"events": [{"user_id": user, "item_id": item, "event_type": "rating"}]})
+        airflow = AirflowClient(f"http://127.0.0.1:{stack.ports['8080']}", "admin", variables["AIRFLOW_ADMIN_PASSWORD"])
+        airflow._ask("PATCH", "dags/forget_user", {"is_paused": False})
+        logged = stack.scratch / "volumes" / "logs" / "task.log"
+        logged.write_text(f"user {user} and user {other}")
+        run = airflow.trigger("forget_user", {"dataset": "synthetic", "user_id": user})
+        follow(airflow, "forget_user", run, lambda state, tasks: None)
+        report = airflow.result("forget_user", run, "forget_user")
+        assert report is not None
+        removed = {removed["place"] for removed in report["removed"]}
+        assert {"lake table events", "online features", "served events", "features of requests"} <= removed
+        # Ends with 0: the user is on the list and in no place.
+        printed = stack.exec("airflow-worker", "python", "-m", "pipelines", "find-user", user, "--json")
+        assert json.loads(printed)["found"] == []
+        assert logged.read_text() == f"user {'-' * len(user)} and user {other}"
+        assert serving.recommend(user, count=3)["user_known"] is False
+        assert serving.recommend(other, count=3)["user_known"] is True
 
     def test_searches_are_kept_in_the_database(self, stack: NativeStack) -> None:
         printed = stack.exec("airflow-worker", "python", "-c", SEARCHES)

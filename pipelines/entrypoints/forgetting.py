@@ -1,6 +1,7 @@
 """Forgetting a user, and proving it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.config import Config
@@ -15,6 +16,7 @@ from pipelines.entrypoints.adapters import (
     open_served_log,
 )
 from pipelines.entrypoints.configuring import read_config
+from pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.forgetting.search import Stores
@@ -51,8 +53,19 @@ def _stores(c: Config) -> "Stores":
     return Stores(
         dataset=c.dataset,
         home=c.home,
+        task_logs=_task_logs(c),
         lake=open_lake(c),
         store=open_feature_store(c),
         logs={kind: open_served_log(c, kind) for kind in ("events", "requests")},
         registry=open_registry(c),
     )
+
+
+def _task_logs(c: Config) -> Path | None:
+    folder = Path(c.services.task_logs) if c.services.task_logs else None
+    if folder and not folder.is_dir():
+        raise ConfigError(
+            f"services.task_logs is {folder}, and there is no such folder; expected the one with Airflow's logs. Run "
+            "this where they are, such as on a worker"
+        )
+    return folder

@@ -170,11 +170,11 @@ class LogFiles:
     """What processes and tasks print.
 
     Attributes:
-        home: of the platform.
+        folders: where they do.
         needle: whom to look for.
     """
 
-    home: Path
+    folders: Sequence[Path]
     needle: Needle
     name: str = "logs of processes and tasks"
     unit: str = "mentions"
@@ -190,8 +190,7 @@ class LogFiles:
                 blank(path, self.needle)
 
     def _paths(self) -> list[Path]:
-        folders = (self.home / "logs", self.home / "airflow")
-        return [path for folder in folders for path in files_below(folder) if path.suffix == ".log"]
+        return [path for folder in self.folders for path in files_below(folder) if path.suffix == ".log"]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Stores:
         store: its feature store.
         logs: kind -> what serving writes: `events` and `requests`.
         registry: its models.
+        task_logs: folder of Airflow's logs where they are not below home.
     """
 
     dataset: str
@@ -61,6 +62,7 @@ class Stores:
     store: Any
     logs: dict[str, ServedLog]
     registry: ModelRegistry
+    task_logs: Path | None = None
 
 
 def places(stores: Stores, needle: Needle) -> list[Place]:
@@ -78,8 +80,13 @@ def places(stores: Stores, needle: Needle) -> list[Place]:
         AuditedEventTimes(stores.store.audited, needle),
         ServedRecords(stores.logs[EVENT_LOG], stores.dataset, needle, "served events"),
         ServedRecords(stores.logs[FEATURE_LOG], stores.dataset, needle, "features of requests"),
-        LogFiles(stores.home, needle),
+        LogFiles(_log_folders(stores), needle),
     ]
+
+
+def _log_folders(stores: Stores) -> list[Path]:
+    below_home = [stores.home / "logs", stores.home / "airflow"]
+    return [*below_home, stores.task_logs] if stores.task_logs else below_home
 
 
 def remainders(stores: Stores, needle: Needle) -> list[Remainder]:

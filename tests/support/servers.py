@@ -85,7 +85,7 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
     names = (*names, "s3.port", "s3.port.grpc")
     ports = {name: free_port() for name in names}
     command = [_weed(), "server", f"-dir={folder}", "-ip=127.0.0.1", "-master.telemetry=false", "-s3"]
-    command += ["-master.volumeSizeLimitMB=64", "-volume.max=0", "-s3.port.iceberg=0"]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=0", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     address = f"http://127.0.0.1:{ports['s3.port']}"
     with (folder / "weed.log").open("wb") as log:

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,114 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.contracts import CHAMPION, EVENTS, ITEMS, QUARANTINE, RECOMMENDER, USERS, Forgetting
+from pipelines.contracts import EVENTS, ITEMS, QUARANTINE, USERS
 from pipelines.data.lake import Lake
-from pipelines.data.schemas import LAKE_SCHEMAS, QUARANTINE_SCHEMA
+from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.errors import ForgettingError, LakeError, RegistryError
 from pipelines.features.schemas import FEATURE_TABLES
 from pipelines.forgetting.needle import Needle
-from pipelines.forgetting.search import Stores
 from pipelines.forgetting.tables import TableRows
 from pipelines.steps.find_user import find_user, require_forgotten
 from pipelines.steps.forget_user import forget_user
 from pipelines.stores.artifacts import LocalArtifacts
-from pipelines.stores.base import RunRecord
-from pipelines.stores.forgotten import ForgottenUsers
-from pipelines.stores.served import EVENT_LOG, FEATURE_LOG, FORGOTTEN_LOG, open_served
-from tests.support.feature_data import AS_OF, DATASET, START, Workspace, event, item, user
-from tests.support.memory_registry import MemoryRegistry
+from tests.support.feature_data import AS_OF, DATASET, START, event
+from tests.support.forgetting import GONE, NOW, OTHER, Home
 from tests.support.servers import no_s3, s3_server
-
-GONE, OTHER = "zoe-victim-7", "max-other-8"
-NOW = datetime(2025, 5, 1, tzinfo=UTC)
-
-
-class NoViews:
-    """A feature store in which nothing was declared yet."""
-
-    audited = Path("nowhere")
-
-    def user_views(self) -> tuple[None, None, list[Any]]:
-        return None, None, []
-
-
-class Home:
-    """One home with everything in it that can hold a user."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.work = Workspace(home)
-        self.logs = {kind: open_served("files", kind, home=home) for kind in (EVENT_LOG, FEATURE_LOG)}
-        self.registry = MemoryRegistry(home.parent / "registry")
-        self.stores = Stores(
-            dataset=DATASET, home=home, lake=self.work.lake, store=NoViews(), logs=self.logs, registry=self.registry
-        )
-
-    @property
-    def forgotten(self) -> ForgottenUsers:
-        return ForgottenUsers(open_served("files", FORGOTTEN_LOG, home=self.home))
-
-    def fill(self) -> "Home":
-        """Two users in raw tables of several versions, staged and reported rows, logs, a cache."""
-        at = [START + timedelta(days=n) for n in range(6)]
-        events = [event(n, (GONE, OTHER)[n % 2], f"i{n % 3}", at[n]) for n in range(6)]
-        tables = {EVENTS: events, ITEMS: [item(f"i{n}", ["war"]) for n in range(3)]}
-        for name, rows in {**tables, USERS: [user(GONE, ["age=30"]), user(OTHER, ["age=31"])]}.items():
-            for number, row in enumerate(rows):
-                part = pa.Table.from_pylist([row], LAKE_SCHEMAS[name])
-                self.work.lake.append_once(name, part, app_id=f"{name} {number}")
-        raw = [{"user_id": name, "item_id": "nothing"} for name in (GONE, OTHER)]
-        aside = [
-            {"table": EVENTS, "rule": "r", "raw_row": json.dumps(row, separators=(",", ":")), "partition": "all",
-             "quarantined_at": START} for row in raw
-        ]  # fmt: skip
-        self.work.lake.append_once(QUARANTINE, pa.Table.from_pylist(aside, QUARANTINE_SCHEMA), app_id="q")
-        for name in (GONE, OTHER):
-            self.publish(f"read_partition/{Needle(name).key.hex()[-16:]}", name)
-        config = self.home / "runs" / DATASET / "config" / "0123456789abcdef"
-        config.mkdir(parents=True)
-        (config / "config.json").write_text("{}")
-        served = [{"event_id": f"s{n}", "user_id": (GONE, OTHER)[n % 2], "item_id": "i1"} for n in range(4)]
-        self.logs[EVENT_LOG].append(DATASET, served)
-        self.logs[FEATURE_LOG].append(DATASET, [{"request_id": "r", "user_id": name} for name in (GONE, OTHER)])
-        for path in ("logs/serving.log", "airflow/logs/task/attempt=1.log"):
-            (self.home / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.home / path).write_text(f"asked for {GONE}\nasked for {OTHER}\n")
-        bundle = self.home / "mlflow" / "cache" / "retrieval" / "0123456789abcdef"
-        bundle.mkdir(parents=True)
-        pq.write_table(pa.table({"value": [GONE]}), bundle / "user.parquet")
-        self.close()
-        return self
-
-    def publish(self, key: str, name: str) -> None:
-        """A published folder: rows, and a page that shows one."""
-
-        def write(folder: Path) -> None:
-            pq.write_table(pa.table({"user_id": [name]}), folder / "events.parquet")
-            (folder / "docs.html").write_text(f"<td>{name}</td>")
-
-        self.work.artifacts.publish(f"{DATASET}/{key}", write)
-
-    def register(self) -> None:
-        """A champion whose vocabulary knows both users."""
-        bundle = self.home.parent / "bundle"
-        bundle.mkdir()
-        pq.write_table(pa.table({"value": [GONE, OTHER]}), bundle / "user.parquet")
-        where: dict[str, Any] = {"key": "k", "dataset": DATASET, "record": RunRecord(name="r")}
-        model = self.registry.register(RECOMMENDER, bundle, **where)
-        self.registry.set_alias(RECOMMENDER, CHAMPION, model.version)
-
-    def forget(self, name: str = GONE) -> Forgetting:
-        artifacts = LocalArtifacts(self.home / "runs")
-        return forget_user(name, stores=self.stores, forgotten=self.forgotten, artifacts=artifacts, as_of=NOW)
-
-    def find(self, name: str = GONE) -> dict[str, int]:
-        found = find_user(name, stores=self.stores, forgotten=self.forgotten)
-        return {place.place: place.num for place in (*found.found, *found.remains)}
-
-    def close(self) -> None:
-        for log in self.logs.values():
-            log.close()
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +97,17 @@ def test_the_report_names_places_and_not_the_user(home: Home) -> None:
     assert "mlflow gc" in remainder.remedy
     assert remainder.place in page
     assert json.loads(data)["remains"][0]["num"] == 1
+
+
+def test_logs_of_tasks_may_lie_elsewhere(home: Home, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "run" / "attempt=1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"{GONE} and {OTHER}")
+    home.stores = replace(home.stores, task_logs=tmp_path / "logs")
+    assert home.find()["logs of processes and tasks"] == 3, "two below home, one there"
+    home.forget()
+    assert log.read_text() == f"{'-' * len(GONE)} and {OTHER}"
+    assert home.find() == {}
 
 
 def test_versions_of_before_are_gone_and_say_why(home: Home) -> None:
