@@ -1,6 +1,7 @@
 """Arrow columns as numpy arrays: missing columns, nulls and ragged lists made regular."""
 
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,21 @@ from numpy.typing import NDArray
 
 Table = Any  # pa.Table | pa.RecordBatch
 Column = Any  # pa.Array | pa.ChunkedArray; pyarrow has no types of its own
+Rows = Any  # pa.Table, or a RowFile, whose rows are read a part at a time
+
+PART_ROWS = 32_768
+
+
+def parts(rows: Rows, names: Iterable[str]) -> Iterator[Table]:
+    """Yield some columns of rows in order, those that are there; a table, which is in memory, is one part."""
+    columns = [name for name in names if name in rows.schema.names]
+    yield from [rows.select(columns)] if isinstance(rows, pa.Table) else rows.parts(columns)
+
+
+def column_parts(rows: Rows, name: str) -> Iterator[pa.Array]:
+    """Yield a column of `parts`; nothing where the rows lack it."""
+    if name in rows.schema.names:
+        yield from (contiguous(part.column(0)) for part in parts(rows, (name,)))
 
 
 def column(table: Table, name: str) -> pa.Array | None:

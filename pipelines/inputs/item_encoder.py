@@ -1,6 +1,6 @@
 """An item's features (id, content, popularity, quality) as the numpy inputs of the item tower and the ranker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from numpy.typing import NDArray
 
-from pipelines.inputs.arrays import Table, column, contiguous
+from pipelines.inputs.arrays import Column, Rows, Table, column, column_parts, contiguous, parts
 from pipelines.inputs.encoder import Encoder
 from pipelines.inputs.numbers import NumberEncoder, Scale
 from pipelines.inputs.query_encoder import longest
@@ -18,10 +18,10 @@ from pipelines.inputs.text import tokenize
 from pipelines.inputs.vocabulary import Vocabulary
 
 POPULARITY: dict[str, Scale] = {
-    "item_num_events_1d": "log",
-    "item_num_events_7d": "log",
-    "item_num_events_30d": "log",
-    "item_num_events": "log",
+    "item_num_events_1d": "count",
+    "item_num_events_7d": "count",
+    "item_num_events_30d": "count",
+    "item_num_events": "count",
 }
 QUALITY: dict[str, Scale] = {"item_mean_value": "linear", "item_num_values": "log", "item_value_std": "linear"}
 ITEM_FEATURES = ("title", "text", "categories", *POPULARITY)
@@ -52,37 +52,37 @@ class ItemEncoder(Encoder):
     @classmethod
     def fit(
         cls,
-        table: Table,
+        rows: Rows,
         *,
         num_oov_buckets: int,
         max_text_tokens: int,
         scales: Mapping[str, Scale] = POPULARITY,
-        content: Table | None = None,
+        content: Rows | None = None,
         num_bins: int | None = None,
     ) -> "ItemEncoder":
         """Learn from training-window rows with the item columns of `retrieval_v1` (or `ranking_v1`).
 
         Args:
-            table: feature rows of training-window labels; ids and numbers are fitted on it.
+            rows: feature rows of training-window labels; ids and numbers are fitted on it.
             num_oov_buckets: ids kept for unseen items, categories and words.
             max_text_tokens: words kept of an item; 0 keeps one column of padding.
             scales: numeric columns and how to scale them.
-            content: one row an item, for categories and words; None takes them from `table`.
+            content: one row an item, for categories and words; None takes them from `rows`.
             num_bins: bins of each number; None standardizes them.
         """
-        content = table if content is None else content
+        content = rows if content is None else content
 
-        def fit(values: pa.Array | None, size: int | None = None) -> Vocabulary:
-            known = pa.array([], pa.string()) if values is None else values
-            return Vocabulary.fit(known, num_oov_buckets=num_oov_buckets, max_size=size)
+        def fit(values: Iterable[Column], size: int | None = None) -> Vocabulary:
+            return Vocabulary.fit_parts(values, num_oov_buckets=num_oov_buckets, max_size=size)
 
+        tokens = (_tokens(part) for part in parts(content, ("title", "text")))
         vocabularies = {
-            "item": fit(column(table, "item_id")),
-            "category": fit(column(content, "categories")),
-            "token": fit(_tokens(content), MAX_TOKENS_KNOWN),
+            "item": fit(column_parts(rows, "item_id")),
+            "category": fit(column_parts(content, "categories")),
+            "token": fit((part for part in tokens if part is not None), MAX_TOKENS_KNOWN),
         }
         widths = {"categories": longest(content, "categories"), "tokens": max(1, max_text_tokens)}
-        return cls(vocabularies, widths, NumberEncoder.fit(table, scales, num_bins=num_bins))
+        return cls(vocabularies, widths, NumberEncoder.fit(rows, scales, num_bins=num_bins))
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:

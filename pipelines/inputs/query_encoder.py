@@ -6,7 +6,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.inputs.arrays import Table, column, contiguous, elements, list_lengths, numbers, pad_lists
+from pipelines.inputs.arrays import (
+    Rows,
+    Table,
+    column,
+    column_parts,
+    contiguous,
+    elements,
+    list_lengths,
+    numbers,
+    pad_lists,
+)
 from pipelines.inputs.encoder import Encoder
 from pipelines.inputs.numbers import NumberEncoder, Scale, cyclic
 from pipelines.inputs.vocabulary import Vocabulary
@@ -41,7 +51,7 @@ class QueryEncoder(Encoder):
     @classmethod
     def fit(
         cls,
-        table: Table,
+        rows: Rows,
         *,
         item_vocabulary: Vocabulary,
         category_vocabulary: Vocabulary,
@@ -51,7 +61,7 @@ class QueryEncoder(Encoder):
         """Learn from training-window rows with the columns of `retrieval_v1`.
 
         Args:
-            table: feature rows of training-window labels.
+            rows: feature rows of training-window labels.
             item_vocabulary: shared with the item side, so that a history id is an item id.
             category_vocabulary: shared with the item side, so that a taste is over the items' categories.
             num_oov_buckets: ids kept for unseen attributes and devices. Unseen users share one: nothing is known of
@@ -60,8 +70,7 @@ class QueryEncoder(Encoder):
         """
 
         def vocabulary(name: str, num_buckets: int = num_oov_buckets) -> Vocabulary:
-            values = column(table, name)
-            return Vocabulary.fit(pa.array([], pa.string()) if values is None else values, num_oov_buckets=num_buckets)
+            return Vocabulary.fit_parts(column_parts(rows, name), num_oov_buckets=num_buckets)
 
         vocabularies = {
             "user": vocabulary("user_id", 1),
@@ -71,8 +80,8 @@ class QueryEncoder(Encoder):
             "device": vocabulary("device"),
         }
         lists = {"history": "recent_items", "attributes": "attributes", "taste": "taste_categories"}
-        widths = {name: longest(table, source) for name, source in lists.items()}
-        return cls(vocabularies, widths, NumberEncoder.fit(table, USER_NUMBERS, num_bins=num_bins))
+        widths = {name: longest(rows, source) for name, source in lists.items()}
+        return cls(vocabularies, widths, NumberEncoder.fit(rows, USER_NUMBERS, num_bins=num_bins))
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -115,12 +124,10 @@ class QueryEncoder(Encoder):
         return np.concatenate(parts, axis=1)
 
 
-def longest(table: Table, name: str) -> int:
+def longest(rows: Rows, name: str) -> int:
     """Return the length of the longest list of a column, at least 1."""
-    lists = column(table, name)
-    if lists is None or pa.types.is_null(lists.type) or len(lists) == 0:
-        return 1
-    return max(1, int(list_lengths(lists).max()))
+    lists = (part for part in column_parts(rows, name) if not pa.types.is_null(part.type))
+    return max([1, *(int(list_lengths(part).max(initial=0)) for part in lists)])
 
 
 def _ids(vocabulary: Vocabulary, values: pa.Array | None, num_rows: int) -> NDArray[np.int32]:

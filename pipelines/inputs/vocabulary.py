@@ -1,6 +1,7 @@
 """Strings to integer ids, the same in training and in serving, with room for the unseen."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -38,13 +39,20 @@ class Vocabulary:
             num_oov_buckets: ids kept for unseen values, at least 1.
             max_size: known values kept; None keeps all.
         """
-        flat = contiguous(values)
-        if pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type):
-            flat = flat.flatten()
-        counts = pa.table({"value": _decoded(strings(flat))}).group_by("value").aggregate([("value", "count")])
-        counts = counts.filter(pc.is_valid(counts["value"]))
-        counts = counts.sort_by([("value_count", "descending"), ("value", "ascending")])
-        return cls(contiguous(counts["value"][:max_size]), num_oov_buckets)
+        return cls.fit_parts([contiguous(values)], num_oov_buckets=num_oov_buckets, max_size=max_size)
+
+    @classmethod
+    def fit_parts(
+        cls, values: Iterable[pa.Array], *, num_oov_buckets: int, max_size: int | None = None
+    ) -> "Vocabulary":
+        """Learn from values that come a part at a time what `fit` learns from all of them; only counts are kept."""
+        total = pa.table({"value": pa.array([], pa.string()), "count": pa.array([], pa.int64())})
+        for part in values:
+            counts = _counts(part).rename_columns(total.column_names).cast(total.schema)
+            total = pa.concat_tables([total, counts]).group_by("value").aggregate([("count", "sum")])
+            total = total.rename_columns(["value", "count"])
+        total = total.sort_by([("count", "descending"), ("value", "ascending")])
+        return cls(contiguous(total["value"][:max_size]), num_oov_buckets)
 
     @property
     def size(self) -> int:
@@ -109,6 +117,13 @@ class Vocabulary:
 
     def _oov(self, text: str) -> int:
         return 1 + bucket(text, self.num_oov_buckets)
+
+
+def _counts(values: pa.Array) -> pa.Table:
+    """Return each distinct value, or element of lists, and how often it is there; not null."""
+    flat = values.flatten() if pa.types.is_list(values.type) or pa.types.is_large_list(values.type) else values
+    counts = pa.table({"value": _decoded(strings(flat))}).group_by("value").aggregate([("value", "count")])
+    return counts.filter(pc.is_valid(counts["value"]))
 
 
 def _decoded(array: pa.Array) -> pa.Array:

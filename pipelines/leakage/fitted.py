@@ -113,8 +113,10 @@ def foreign_scalers(
     for name, fitted in scalers["fitted"].items():
         column = evidence.connection.sql(f'SELECT "{name}" FROM {rows}').to_arrow_table()[name]
         raw = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        scale = scalers["scales"][name]
+        raw = np.where(np.isnan(raw), 0.0, raw) if scale == "count" else raw  # nothing was counted
         raw = raw[np.isfinite(raw)]
-        values = np.log1p(np.maximum(raw, 0)) if scalers["scales"][name] == "log" else raw
+        values = raw if scale == "linear" else np.log1p(np.maximum(raw, 0))
         expected = _statistics(values)
         if "edges" in scalers:
             fitted = fitted | _named(scalers["edges"][name])

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.models.distinct_items import DistinctItems
+from pipelines.models.distinct_items import DistinctItems, width_for
+from pipelines.models.encoded_rows import Arrays
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Rows
 
-Arrays = dict[str, NDArray[Any]]
 SAMPLED = "sampled_"  # before the name of an item input: of items that no row of the batch is of
 ROWS = ("rows", "from_rows", "sampled_rows")
+BLOCK_STEPS = 64  # drawn together, shortly before they are taken: more than these are never held
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,32 @@ class EarlierStates:
     that says what a user will do over a while, not only next.
 
     Attributes:
-        by_user: rows ordered by (user, time), `[num_rows]`.
-        place: where each row stands in `by_user`, `[num_rows]`.
-        position: number of earlier rows of the same user, `[num_rows]`.
+        by_user: rows ordered by (user, time), int32 `[num_rows]`.
+        place: where each row stands in `by_user`, int32 `[num_rows]`.
+        position: number of earlier rows of the same user, int32 `[num_rows]`.
         share: share of rows that are seen from an earlier state.
         longest: how many labels back a state may be.
     """
 
-    by_user: Rows
-    place: Rows
-    position: Rows
+    by_user: NDArray[np.int32]
+    place: NDArray[np.int32]
+    position: NDArray[np.int32]
     share: float
     longest: int
 
     @classmethod
     def of(cls, users: NDArray[np.integer[Any]], *, share: float, longest: int) -> "EarlierStates":
         """Prepare for rows in order of time, `users` `[num_rows]`."""
-        num_rows = len(users)
-        by_user = np.argsort(users, kind="stable")
-        new_user = np.r_[True, np.diff(users[by_user]) != 0] if num_rows else np.zeros(0, dtype=bool)
-        start = np.maximum.accumulate(np.where(new_user, np.arange(num_rows), 0))
-        place = np.empty(num_rows, dtype=np.int64)
-        place[by_user] = np.arange(num_rows)
-        position = place - start[place]
-        return cls(by_user, place, position, share, longest)
+        by_user = np.argsort(users, kind="stable").astype(np.int32)
+        numbers = np.arange(len(users), dtype=np.int32)
+        place = np.empty_like(numbers)
+        place[by_user] = numbers
+        ordered = users[by_user]
+        numbers[1:][ordered[1:] == ordered[:-1]] = 0
+        start = np.maximum.accumulate(numbers)  # where the user of each place begins
+        return cls(by_user, place, place - start[place], share, longest)
 
-    def draw(self, rows: Rows, rng: np.random.Generator) -> Rows:
+    def draw(self, rows: NDArray[np.integer[Any]], rng: np.random.Generator) -> Rows:
         """Return the row whose query features stand for each of `rows`: itself, or an earlier one of its user."""
         furthest = np.minimum(self.position[rows], self.longest)
         back: Rows = (rng.random(rows.shape) * (furthest + 1)).astype(np.int64)
@@ -128,20 +129,36 @@ class RetrievalSteps:
         The rows of a step are `rows`, those that the queries are seen from `from_rows`, both int32 `[batch]`; those of
         further items `sampled_rows`, int32 `[num_sampled]`. Its columns are the items of `rows`, then of these.
         """
-        rng = np.random.default_rng([self.seed, epoch])
-        rows = np.sort(self.negatives.periods.batches(self.batch_size, rng), axis=1)  # neighbours are read together
-        from_rows = self.states.draw(rows, rng)
-        columns = np.concatenate([rows, self.negatives.sampled(rows, rng)], axis=1)
-        distinct = DistinctItems.of(self.negatives.items[columns], rng)
-        named = {
-            "rows": rows.astype(np.int32), "from_rows": from_rows.astype(np.int32),
-            "own": distinct.own[:, : rows.shape[1]], "negative_columns": distinct.columns,
-            "negative_counts": distinct.counts,
-        }  # fmt: skip
-        steps = (self._step({name: v[i] for name, v in named.items()}, columns[i]) for i in range(start, len(rows)))
-        return len(rows), steps
+        batches = self.negatives.periods.batches(self.batch_size, np.random.default_rng([self.seed, epoch]))
+        return len(batches), self._steps(batches, epoch, start)
 
-    def _step(self, named: Arrays, columns: Rows) -> tuple[Arrays]:
+    def _steps(self, batches: NDArray[np.int32], epoch: int, start: int) -> Iterator[tuple[Arrays]]:
+        """Yield the steps of `batches` `[num_batches, batch]` from one on."""
+        blocks = range(0, len(batches), BLOCK_STEPS)
+        drawn = (self._columns(batches, epoch, first)[0] for first in blocks)
+        width = max(width_for(self.negatives.items[columns]) for columns in drawn)  # one, or steps are compiled anew
+        for first in blocks[start // BLOCK_STEPS :]:
+            columns, rng = self._columns(batches, epoch, first)
+            rows = columns[:, : batches.shape[1]]
+            from_rows = self.states.draw(rows, rng)
+            distinct = DistinctItems.of(self.negatives.items[columns], rng, width=width)
+            named = {
+                "rows": rows.astype(np.int32), "from_rows": from_rows.astype(np.int32),
+                "own": distinct.own[:, : rows.shape[1]], "negative_columns": distinct.columns,
+                "negative_counts": distinct.counts,
+            }  # fmt: skip
+            for i in range(max(0, start - first), len(rows)):
+                yield self._step({name: values[i] for name, values in named.items()}, columns[i])
+
+    def _columns(
+        self, batches: NDArray[np.int32], epoch: int, first: int
+    ) -> tuple[NDArray[np.integer[Any]], np.random.Generator]:
+        """Return the rows of a block's columns `[num_steps, num_columns]`, and what decides the rest of it."""
+        rng = np.random.default_rng([self.seed, epoch, 1 + first])  # a seed that ends in 0 is the one without it
+        rows = np.sort(batches[first : first + BLOCK_STEPS], axis=1)  # neighbours are read together
+        return np.concatenate([rows, self.negatives.sampled(rows, rng)], axis=1), rng
+
+    def _step(self, named: Arrays, columns: NDArray[np.integer[Any]]) -> tuple[Arrays]:
         """Complete a step; a stream takes in every one that is given out."""
         size = len(named["rows"])
         log_q = self.negatives.log_q(columns, num_own=size)

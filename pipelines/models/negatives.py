@@ -52,7 +52,7 @@ class KnownItems:
         chosen = self.by_first[rng.integers(self.num_known[period], size=count)] * self.stride
         return np.asarray(self.keys[np.searchsorted(self.keys, chosen + self.edges[period + 1]) - 1] - chosen)
 
-    def shares(self, rows: Rows, period: int) -> NDArray[np.float64]:
+    def shares(self, rows: NDArray[np.integer[Any]], period: int) -> NDArray[np.float64]:
         """Return the share of a period's labels that are of each row's item, `[num_rows]`; 0 for none."""
         low, high = self.edges[period : period + 2]
         start = self.places[rows] * self.stride
@@ -90,13 +90,13 @@ class Negatives:
         known = KnownItems.of(items, periods.edges) if num_sampled else None
         return cls(items, periods, num_sampled, known, stream)
 
-    def sampled(self, batches: Rows, rng: np.random.Generator) -> Rows:
+    def sampled(self, batches: NDArray[np.integer[Any]], rng: np.random.Generator) -> NDArray[np.integer[Any]]:
         """Return the rows whose items come beside those of each batch, `[num_batches, num_sampled]`."""
         if self.known is None:
-            return np.zeros((len(batches), 0), dtype=np.int64)
+            return np.zeros((len(batches), 0), dtype=batches.dtype)
         return np.stack([self.known.draw(self.periods.period_of(b), self.num_sampled, rng) for b in batches])
 
-    def log_q(self, columns: Rows, *, num_own: int) -> Floats:
+    def log_q(self, columns: NDArray[np.integer[Any]], *, num_own: int) -> Floats:
         """Return the log probability of each column of a batch, float32 `[num_columns]`.
 
         A stream sees the batch's own labels first, so take every batch once, in order.
@@ -109,7 +109,7 @@ class Negatives:
         elif self.known is not None:
             shares = self.known.shares(columns, period)
         else:
-            return self.periods.log_q[own]
+            return np.asarray(self.periods.log_q[own])
         uniform = 0.0 if self.known is None else self.num_sampled / self.known.num_known[period]
         return np.asarray(np.log((num_own * shares + uniform) / len(columns)), dtype=np.float32)
 
@@ -129,7 +129,7 @@ class OwnItems:
         shape = (int(users.max(initial=0)) + 1, int(items.max(initial=0)) + 1)
         self._used = sp.csr_matrix((np.ones(len(users), dtype=bool), (users, items)), shape=shape)
 
-    def mask(self, rows: Rows, columns: Rows) -> Mask:
+    def mask(self, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]]) -> Mask:
         """Return whether the user of each row used the item of each column, `[num_rows, num_columns]`."""
         item, place = np.unique(self.items[columns], return_inverse=True)
         used: Mask = self._used[self.users[rows]][:, item].toarray()

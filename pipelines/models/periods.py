@@ -31,21 +31,21 @@ class Periods:
         num_rows = len(items)
         count = max(1, min(num_periods, num_rows // batch_size))
         edges = np.linspace(0, num_rows, count + 1).astype(np.int64)
-        period = np.repeat(np.arange(count), np.diff(edges))
-        cell = period * (int(items.max(initial=0)) + 1) + items
-        _, position, counts = np.unique(cell, return_inverse=True, return_counts=True)
-        log_q = np.log(counts[position] / np.diff(edges)[period])
-        return cls(edges, log_q.astype(np.float32))
+        log_q = np.empty(num_rows, dtype=np.float32)
+        for low, high in pairwise(edges.tolist()):
+            of_period = items[low:high]
+            log_q[low:high] = np.log(np.bincount(of_period)[of_period] / (high - low))
+        return cls(edges, log_q)
 
-    def period_of(self, rows: Rows) -> int:
+    def period_of(self, rows: NDArray[np.integer[Any]]) -> int:
         """Return the period of a batch's rows."""
         return int(np.searchsorted(self.edges, rows[0], side="right")) - 1
 
-    def batches(self, batch_size: int, rng: np.random.Generator) -> Rows:
+    def batches(self, batch_size: int, rng: np.random.Generator) -> NDArray[np.int32]:
         """Return the rows of each batch of an epoch, `[num_batches, batch]`; a period's partial batch is left out."""
         parts = []
         for low, high in pairwise(self.edges.tolist()):
-            rows = low + rng.permutation(high - low)
+            rows = rng.permutation(np.arange(low, high, dtype=np.int32))
             size = min(batch_size, high - low)
             parts.append(rows[: len(rows) // size * size].reshape(-1, size))
         batches = np.concatenate(parts)

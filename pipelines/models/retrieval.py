@@ -1,7 +1,8 @@
 """Train a two-tower model on encoded labels and export its towers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
-from pipelines.models.batches import Arrays, EarlierStates, Labels, RetrievalSteps
+from pipelines.models.batches import EarlierStates, Labels, RetrievalSteps
 from pipelines.models.checkpoints import arrays_digest
 from pipelines.models.devices import on_devices, require_even
+from pipelines.models.encoded_rows import Arrays
 from pipelines.models.frequencies import StreamedFrequencies
 from pipelines.models.negatives import Negatives, OwnItems
 from pipelines.models.periods import Periods
@@ -23,6 +25,7 @@ EXAMPLE_ROWS = 4
 FULL = "float32"
 CHECKPOINT_BATCHES = 500
 CELLS_AN_ITEM = 8  # of each hash of a streamed frequency: one or two items in a hundred share both their cells
+DIGEST_ROWS = 65_536  # read at a time
 STEPS_PER_EXECUTION = 16  # without coming back to Python
 
 
@@ -54,7 +57,8 @@ class RetrievalData:
     """Encoded labels.
 
     Attributes:
-        queries: query inputs of the training labels, in order of time, `[num_rows, ...]`.
+        queries: query inputs of the training labels, in order of time, `[num_rows, ...]`; like the item inputs they
+            may lie in a file that memory maps.
         items: item inputs of the training labels, `[num_rows, ...]`.
         validation_queries: query inputs of validation labels, `[num_validation, ...]`.
         validation_rows: row of each validation label's item in `corpus`, `[num_validation]`; without any the last
@@ -72,10 +76,10 @@ class RetrievalData:
 
     def digest(self) -> str:
         """Return a digest of all of it."""
-        sides = (self.queries, self.items, self.validation_queries, self.corpus)
         supplied = [] if self.vectors is None else [self.vectors]
-        encoded = (side[name] for side in sides for name in sorted(side))
-        return arrays_digest([*encoded, self.validation_rows, *supplied])
+        sides = (self.queries, self.items, self.validation_queries, self.corpus)
+        encoded = chain.from_iterable(_stretches(side) for side in sides)
+        return arrays_digest(chain(encoded, [self.validation_rows, *supplied]))
 
 
 def train_two_tower(
@@ -189,7 +193,8 @@ def epoch_steps(
     resident_mb: int,
 ) -> RetrievalSteps:
     """Return the steps of any epoch; labels of up to `resident_mb` lie on the device, and steps name their rows."""
-    users, items = data.queries["user"], data.items["item"]
+    # Looked up all over, unlike what may lie in a file beside them.
+    users, items = np.ascontiguousarray(data.queries["user"]), np.ascontiguousarray(data.items["item"])
     periods = Periods.of(items, num_periods=config.num_periods, batch_size=config.batch_size)
     states = EarlierStates.of(users, share=config.earlier_share, longest=config.earlier_longest)
     negatives = Negatives.of(items, periods, num_sampled=config.num_sampled_negatives, stream=stream)
@@ -197,6 +202,12 @@ def epoch_steps(
     fits = sum(values.nbytes for values in labels.arrays.values()) <= resident_mb * 2**20
     used = OwnItems(users, items) if config.num_hard_negatives else None
     return RetrievalSteps(labels, states, negatives, config.batch_size, seed, filled=not fits, used=used)
+
+
+def _stretches(side: Arrays) -> Iterator[NDArray[Any]]:
+    """Yield the inputs of some rows, then of the next: rows that lie in a file are read once."""
+    for start in range(0, len(next(iter(side.values()))), DIGEST_ROWS):
+        yield from (side[name][start : start + DIGEST_ROWS] for name in sorted(side))
 
 
 def validation_metrics(model: Any, data: RetrievalData) -> dict[str, float]:

@@ -69,7 +69,8 @@ class _StackedLoop(ABC):
         """Yield the steps; before the first, have Keras make what compiled losses and metrics keep."""
         first = next(steps)
         if not self.ready and self.model.loss is not None:
-            self.model.test_on_batch(*first)
+            arrays = self.resident.arrays if self.resident else {}
+            self.model.test_on_batch(*self._filled(arrays, first, lambda values, rows: values[rows]))
         self.ready = True
         yield first
         yield from steps

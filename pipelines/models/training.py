@@ -1,7 +1,6 @@
 """Fitting Keras models: measured every epoch, the best epoch kept, resumed where it was killed."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import TrainingError
-from pipelines.models.batches import Arrays, Batch
+from pipelines.models.batches import Batch
 from pipelines.models.checkpoints import read_checkpoint, write_checkpoint
-from pipelines.models.devices import num_replicas
+from pipelines.models.devices import choose_backend, num_replicas
+from pipelines.models.encoded_rows import Arrays
 from pipelines.models.step_loops import Resident, Step, StepLoop, step_loop
 
 EpochBatches = Callable[[int, int], tuple[int, Iterator[Step]]]
@@ -43,8 +43,7 @@ class Fit:
 
 def prepare_keras(seed: int) -> None:
     """Choose the backend, quiet it, and seed Python, numpy and the backend."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    choose_backend()
     import keras
 
     keras.utils.set_random_seed(seed)

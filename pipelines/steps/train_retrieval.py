@@ -5,13 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipelines.config import DEFAULT_TRAINING, RetrievalConfig, TrainingConfig
-from pipelines.contracts import ITEM_ID, RETRIEVAL_MODEL, ModelVersion, TrainingSet
+from pipelines.contracts import (
+    EVENT_TIMESTAMP,
+    ITEM_ID,
+    RETRIEVAL_MODEL,
+    USER_ID,
+    ModelVersion,
+    TrainingSet,
+)
 from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ITEM_FEATURES, ItemEncoder
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
+from pipelines.inputs.row_file import RowFile
 from pipelines.inputs.supplied_vectors import SuppliedVectors
 from pipelines.models.retrieval import export_towers, train_two_tower
 from pipelines.models.retrievers.base import Retriever, RunOptions
@@ -30,12 +36,13 @@ from pipelines.steps.retrieval_labels import (
     labels_of,
     latest_items,
 )
-from pipelines.steps.training_run import RUN_FILE, publish_training
+from pipelines.steps.training_run import RUN_FILE, found_version, publish_training
 from pipelines.stores.artifacts import content_key, file_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.revision import code_digest
 
 FEATURE_SERVICE = "retrieval_v1"
+SEQUENCE_COLUMNS = (USER_ID, ITEM_ID, "value", EVENT_TIMESTAMP, "device", "hour", "weekday", "attributes")
 
 
 def train_retrieval(
@@ -69,7 +76,7 @@ def train_retrieval(
 
     Raises:
         TrainingError: there is no label to learn from, or training diverged.
-        ConfigError: no model has the name, or a setting is not the model's.
+        ConfigError: no model has the name, a setting is not the model's, or there are fewer devices.
     """
     chosen = chosen_model(config)
     key = content_key(
@@ -79,7 +86,7 @@ def train_retrieval(
         precision=run.precision,
         code=code_digest("inputs", "models", "steps/train_retrieval.py", "steps/retrieval_labels.py"),
     )
-    found = registry.find(RETRIEVAL_MODEL, key=key)
+    found = found_version(registry, RETRIEVAL_MODEL, key=key, run=run)
     if found is not None:
         return found
     dataset = training_set.features.snapshot.dataset
@@ -213,8 +220,8 @@ def train_into(
 def _train_retriever(
     folder: Path,
     training_set: TrainingSet,
-    train: pa.Table,
-    validation: pa.Table,
+    train: RowFile,
+    validation: RowFile,
     encoders: tuple[ItemEncoder, QueryEncoder],
     model: Retriever,
     *,
@@ -225,25 +232,27 @@ def _train_retriever(
     """Train a model on the sequences of the training window, chosen by the recent items of the validation window."""
     item_encoder, query_encoder = encoders
     reader = LabelReader.of(query_encoder, config.segment)
-    chosen_by = reader.validation(validation, num_rows=NUM_VALIDATION, seed=options.seed)
+    asked = validation.read()
+    chosen_by = reader.validation(asked, num_rows=NUM_VALIDATION, seed=options.seed)
+    known = train.read([name for name in SEQUENCE_COLUMNS if name in train.schema.names])
     fitted = model.fit(
-        reader.training(train), options=options, validation=chosen_by if len(chosen_by.targets) else None
+        reader.training(known), options=options, validation=chosen_by if len(chosen_by.targets) else None
     )
     if served:
         bundle = folder / "bundle"
-        width = write_retriever(bundle, model, reader, query_encoder, item_encoder, validation)
+        width = write_retriever(bundle, model, reader, query_encoder, item_encoder, asked)
         if config.content_vectors:
             know_new_items_by_content(bundle, item_encoder, latest_items(train), seed=options.seed)
         manifest = _manifest(training_set, config, width=width, history_length=reader.history_length)
         (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
-    write_run(folder, fitted.fit, num_rows=train.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
+    write_run(folder, fitted.fit, num_rows=known.num_rows, **fitted.figures, **validation_metrics(model, chosen_by))
 
 
 def _train_two_tower(
     folder: Path,
     training_set: TrainingSet,
-    train: pa.Table,
-    validation: pa.Table,
+    train: RowFile,
+    validation: RowFile,
     encoders: tuple[ItemEncoder, QueryEncoder],
     *,
     config: RetrievalConfig,
@@ -255,9 +264,15 @@ def _train_two_tower(
     item_encoder, query_encoder = encoders
     supplied, vectors = None, None
     if config.item_vectors is not None:
-        supplied = SuppliedVectors.read(config.item_vectors, config.vector_column, trained_on=train[ITEM_ID])
+        supplied = SuppliedVectors.read(
+            config.item_vectors, config.vector_column, trained_on=item_encoder.vocabularies["item"].values
+        )
         item_encoder.vector_ids, vectors = supplied.item_ids, supplied.table
-    data = replace(encode(train, validation, item_encoder, query_encoder, seed=options.seed), vectors=vectors)
+    data = encode(
+        train, validation, item_encoder, query_encoder,
+        seed=options.seed, resident_mb=run.resident_mb, scratch=folder,
+    )  # fmt: skip
+    data = replace(data, vectors=vectors)
     sizes = {name: v.size for name, v in {**query_encoder.vocabularies, **item_encoder.vocabularies}.items()}
     model, fit = train_two_tower(
         data,
@@ -280,7 +295,7 @@ def _train_two_tower(
         length = query_encoder.widths["history"]
         manifest = _manifest(training_set, config, width=config.embedding_dim, history_length=length)
         (bundle / "bundle.json").write_text(json.dumps(manifest, indent=2))
-    write_run(folder, fit, num_parameters=model.count_params(), num_rows=train.num_rows)
+    write_run(folder, fit, num_parameters=model.count_params(), num_rows=len(data.items["item"]))
 
 
 def _manifest(training_set: TrainingSet, config: RetrievalConfig, *, width: int, history_length: int) -> dict[str, Any]:

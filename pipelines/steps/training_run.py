@@ -1,14 +1,38 @@
 """A training that is published whole: resumed from its checkpoints where it was killed, and its cost measured."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.config import TrainingConfig
+from pipelines.contracts import ModelVersion
 from pipelines.models.costs import CostMeter
-from pipelines.stores.base import ArtifactStore
+from pipelines.models.devices import devices
+from pipelines.stores.base import ArtifactStore, ModelRegistry
 
 RUN_FILE = "run.json"
+_logger = logging.getLogger(__name__)
+
+
+def found_version(registry: ModelRegistry, name: str, *, key: str, run: TrainingConfig) -> ModelVersion | None:
+    """Return the version that was trained by equal arguments, and say so; None where there is none.
+
+    Raises:
+        ConfigError: there are not as many devices as the run asks for, whether or not it would need them.
+    """
+    if run.num_devices > 1 or run.device == "gpu":
+        devices(run.device, run.num_devices)
+    found = registry.find(name, key=key)
+    if found is not None:
+        _logger.warning(
+            "%s version %s is there already: equal data, settings, seed, precision and code. It is not trained again; "
+            "device, number of devices and training.resident_mb make no other version",
+            name,
+            found.version,
+        )
+    return found
 
 
 def publish_training(

@@ -1,14 +1,17 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config import REPOSITORY, RetrievalConfig, TrainingConfig
 from pipelines.errors import TrainingError
+from pipelines.inputs.row_file import RowFile
 from pipelines.models import retrieval
 from pipelines.models.export import export_onnx, load_onnx, run_onnx
 from pipelines.models.retrieval import RetrievalData, export_towers, train_two_tower
@@ -31,7 +34,11 @@ def encoded(seed: int = 0) -> tuple[RetrievalData, dict[str, Any]]:
 
     rows = feature_rows(1_200, seed=seed)
     items, queries = fit_encoders(rows.slice(0, 900), CONFIG)
-    data = encode(rows.slice(0, 900), rows.slice(900), items, queries, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        train, validation = (RowFile(Path(folder) / name) for name in ("train", "validation"))
+        pq.write_table(rows.slice(0, 900), train.file)
+        pq.write_table(rows.slice(900), validation.file)
+        data = encode(train, validation, items, queries, seed=0, resident_mb=1, scratch=Path(folder))
     sizes = {name: v.size for name, v in {**queries.vocabularies, **items.vocabularies}.items()}
     return data, {"query_shapes": queries.shapes, "item_shapes": items.shapes, "sizes": sizes}
 

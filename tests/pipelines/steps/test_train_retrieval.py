@@ -3,13 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import RetrievalConfig
+from pipelines.config import RetrievalConfig, TrainingConfig
 from pipelines.contracts import ModelVersion, TrainingSet
-from pipelines.errors import TrainingError
+from pipelines.errors import ConfigError, TrainingError
 from pipelines.inputs.item_encoder import ItemEncoder
 from pipelines.inputs.query_encoder import QueryEncoder
+from pipelines.inputs.row_file import RowFile
 from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.training import Fit
@@ -94,10 +96,19 @@ def test_the_run_says_what_the_model_was_made_from(world):
     assert [file.name for file in plots.iterdir()] == ["learning_curve.png"]
 
 
-def test_equal_arguments_give_the_version_that_is_there(world, monkeypatch):
+def test_equal_arguments_give_the_version_that_is_there(world, monkeypatch, caplog):
     labels, registry, artifacts, model = world
     monkeypatch.setattr("pipelines.steps.train_retrieval.train_into", None)
     assert train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1) == model
+    assert f"retrieval version {model.version} is there already" in caplog.text
+    assert "number of devices" in caplog.text
+
+
+def test_devices_that_are_not_there_are_refused_whether_or_not_the_version_is(world):
+    labels, registry, artifacts, _ = world
+    run = TrainingConfig(device="cpu", num_devices=64)
+    with pytest.raises(ConfigError, match=r"64 device\(s\) of kind 'cpu' were asked for"):
+        train_retrieval(labels, config=CONFIG, registry=registry, artifacts=artifacts, seed=1, run=run)
 
 
 def test_a_run_killed_before_registration_is_not_trained_again(world, monkeypatch, tmp_path: Path):
@@ -123,6 +134,20 @@ def test_a_run_killed_in_training_goes_on_and_adds_up_its_cost(world, tmp_path: 
     assert record.metrics["cost_wall_seconds"] > spent["cost_wall_seconds"] > 0
     assert record.metrics["cost_peak_memory_mb"] > 10
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_labels_in_a_file_train_the_same_model_and_a_killed_training_goes_on_with_them(world, tmp_path: Path):
+    labels, registry, _, model = world
+    fresh = MemoryRegistry(tmp_path / "registry")
+    work = {"registry": fresh, "artifacts": LocalArtifacts(tmp_path / "runs"), "checkpoints": tmp_path / "checkpoints"}
+    with stopped_after(1):
+        train_retrieval(labels, config=CONFIG, seed=1, run=TrainingConfig(resident_mb=0), **work)
+    streamed = train_retrieval(labels, config=CONFIG, seed=1, run=TrainingConfig(resident_mb=0), **work)
+    record, expected = fresh.records[streamed.name, streamed.version], registry.records[model.name, model.version]
+    assert record.curves == expected.curves
+    rows, bundles = feature_rows(20, seed=3), (fresh.download(streamed), registry.download(model))
+    for embed in (embed_queries, embed_items):
+        np.testing.assert_array_equal(*(embed(bundle, rows) for bundle in bundles))
 
 
 def test_who_is_told_of_epochs_may_end_the_training_before_its_checkpoint(world, tmp_path: Path):
@@ -160,6 +185,11 @@ def test_vocabularies_come_from_the_training_window_alone(world):
     assert set(items.values.to_pylist()) == train
 
 
-def test_latest_items_are_one_row_each_with_their_newest_features():
+def test_latest_items_are_one_row_each_with_their_newest_features(tmp_path: Path):
     rows = pa.table({"item_id": ["b", "a", "b"], "title": ["old", "x", "new"], "user_id": ["u", "u", "u"]})
-    assert latest_items(rows).to_pydict() == {"item_id": ["a", "b"], "title": ["x", "new"]}
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    newest = latest_items(RowFile(tmp_path / "rows.parquet"))
+    assert newest.to_pydict() == {
+        "item_id": ["a", "b"],
+        "title": ["x", "new"],
+    }
