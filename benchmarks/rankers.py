@@ -47,7 +47,7 @@ def main() -> None:
         home = asked.home or Path(scratch) / "home"
         train, pairs = prepared(asked, home, Path(scratch) / "registry")
         print(f"{pairs.num_rows['train']:,} training pairs, {pairs.num_rows['validation']:,} validation pairs")
-        print("| model | loss | " + " | ".join(SHOWN) + " | gain over retrieval | orders | processor seconds |")
+        print("| model | loss | " + " | ".join(SHOWN) + " | gain by the network | orders | processor seconds |")
         for model, loss in chosen(asked.only):
             config = DEFAULT.model_copy(update={"model": model, "loss": loss, "num_queries": asked.queries})
             show(model, loss, [measured(train, pairs, config, seed) for seed in range(asked.seeds)])

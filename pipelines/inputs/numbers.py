@@ -6,9 +6,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.inputs.arrays import Table, numbers
+from pipelines.inputs.arrays import Rows, Table, numbers, parts
 
-Scale = Literal["log", "linear"]
+Scale = Literal["log", "count", "linear"]
 FEWEST_MISSING = 20  # a column with fewer nulls teaches its "missing" flag nothing
 
 
@@ -16,7 +16,7 @@ class NumberEncoder:
     """Each column becomes `(scale(x) - mean) / std`, clipped to the fitted range; a null becomes 0, the mean.
 
     Columns that had nulls while fitting get one more input, 1 where the value is missing. `log` takes log(1 + x)
-    of the positive part, for counts and durations.
+    of the positive part, for counts and durations. `count` does, too, and takes a null as 0: nothing was counted.
 
     With `edges` a column becomes one input a bin instead, 1 where `scale(x)` is in it and 0 elsewhere; a null is in
     none. Bins hold about equally many fitted values: how values are spread does not matter, and the next layer learns
@@ -41,14 +41,20 @@ class NumberEncoder:
         stacked = {key: np.array([self.fitted[name][key] for name in self._columns]) for key in _FITTED}
         self._mean, self._std, self._low, self._high = (stacked[key] for key in ("mean", "std", "low", "high"))
         self._flagged = np.flatnonzero(stacked["flag"])
-        self._log = np.array([self.scales[name] == "log" for name in self._columns], dtype=bool)
+        self._log = np.array([self.scales[name] != "linear" for name in self._columns], dtype=bool)
+        self._count = np.array([self.scales[name] == "count" for name in self._columns], dtype=bool)
 
     @classmethod
-    def fit(cls, table: Table, scales: Mapping[str, Scale], *, num_bins: int | None = None) -> "NumberEncoder":
+    def fit(cls, rows: Rows, scales: Mapping[str, Scale], *, num_bins: int | None = None) -> "NumberEncoder":
         """Learn mean, spread, range and presence of each column of `scales`, and with `num_bins` quantiles."""
-        scaled = {name: _scaled(numbers(table, name), scale) for name, scale in scales.items()}
-        edges = None if num_bins is None else {name: _edges(values, num_bins) for name, values in scaled.items()}
-        return cls(scales, {name: _fit(values) for name, values in scaled.items()}, edges)
+        fitted: dict[str, dict[str, float]] = {}
+        edges: dict[str, list[float]] = {}
+        for name, scale in scales.items():  # one whole column is in memory, and not the next
+            scaled = _scaled(_whole(rows, name), scale)
+            fitted[name] = _fit(scaled)
+            if num_bins is not None:
+                edges[name] = _edges(scaled, num_bins)
+        return cls(scales, fitted, None if num_bins is None else edges)
 
     @property
     def width(self) -> int:
@@ -62,7 +68,7 @@ class NumberEncoder:
 
     def encode_matrix(self, raw: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the encoding of raw values `[num_rows, num_columns]`, NaN where missing."""
-        raw = raw.copy()
+        raw = np.where(np.isnan(raw) & self._count, 0.0, raw)
         raw[:, self._log] = np.log1p(np.maximum(raw[:, self._log], 0.0))
         raw[~np.isfinite(raw)] = np.nan
         missing = np.isnan(raw)
@@ -95,8 +101,14 @@ class NumberEncoder:
 _FITTED = ("mean", "std", "low", "high", "flag")
 
 
+def _whole(rows: Rows, name: str) -> NDArray[np.float64]:
+    return np.concatenate([np.zeros(0), *(numbers(part, name) for part in parts(rows, (name,)))])
+
+
 def _scaled(raw: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    return np.log1p(np.maximum(raw, 0.0)) if scale == "log" else raw
+    if scale == "linear":
+        return raw
+    return np.log1p(np.maximum(np.nan_to_num(raw, nan=0.0) if scale == "count" else raw, 0.0))
 
 
 def _edges(scaled: NDArray[np.float64], num_bins: int) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.inputs.arrays import Table
+from pipelines.inputs.arrays import Rows, Table
 from pipelines.inputs.item_encoder import POPULARITY, QUALITY, ItemEncoder
 from pipelines.inputs.numbers import NumberEncoder, Scale
 from pipelines.inputs.query_encoder import QueryEncoder
@@ -30,7 +30,7 @@ class RankingEncoder:
 
     @classmethod
     def fit(
-        cls, pairs: Table, *, query: QueryEncoder, items: Table, num_oov_buckets: int, max_text_tokens: int
+        cls, pairs: Table, *, query: QueryEncoder, items: Rows, num_oov_buckets: int, max_text_tokens: int
     ) -> "RankingEncoder":
         """Learn from the pairs of training queries.
 

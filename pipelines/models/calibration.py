@@ -44,6 +44,47 @@ class Reliability:
         return cls(predicted / mass, observed / mass, mass / mass.sum())
 
 
+def fit_order(evidence: NDArray[Any], labels: NDArray[Any], queries: NDArray[Any]) -> Doubles:
+    """Return weights of at least 0, `[num_evidence]`, whose sum of evidence puts the used candidates of a list first.
+
+    Maximum likelihood of a used candidate among all of its list (conditional logit, McFadden 1974), each list counting
+    as much. What differs between lists alone, such as how active a user is, says nothing of an order: a fit over all
+    pairs at once would weigh evidence by it. A little weight decay settles what the lists leave open.
+
+    Args:
+        evidence: `[num_pairs, num_evidence]`.
+        labels: 1 where the candidate was used, `[num_pairs]`.
+        queries: number of each pair's list, `[num_pairs]`; without a list that has both used and unused candidates
+            every weight is 0.
+    """
+    from scipy.optimize import minimize
+
+    order = np.argsort(queries, kind="stable")
+    starts = np.flatnonzero(np.diff(queries[order], prepend=-1))
+    lengths = np.diff(np.r_[starts, len(order)])
+    used = np.add.reduceat(labels[order].astype(np.float64), starts)
+    told = (used > 0) & (used < lengths)
+    if not told.any():
+        return np.zeros(evidence.shape[1])
+    kept = order[np.repeat(told, lengths)]
+    starts, lengths = np.r_[0, np.cumsum(lengths[told])[:-1]], lengths[told]
+    target = labels[kept] / np.repeat(used[told], lengths)  # a list's used candidates share what it counts
+    spread = evidence[kept].std(axis=0, dtype=np.float64)
+    spread = np.where(spread > 0, spread, 1.0)
+    x = (evidence[kept] - evidence[kept].mean(axis=0, dtype=np.float64)) / spread
+
+    def loss(weights: Doubles) -> tuple[float, Doubles]:
+        scores = x @ weights
+        scores -= np.repeat(np.maximum.reduceat(scores, starts), lengths)
+        masses = np.add.reduceat(np.exp(scores), starts)
+        log_share = scores - np.repeat(np.log(masses), lengths)
+        gradient = x.T @ (np.exp(log_share) - target) / len(starts) + DECAY * weights
+        return float(-(target @ log_share) / len(starts) + DECAY / 2 * weights @ weights), gradient
+
+    found = minimize(loss, np.zeros(x.shape[1]), jac=True, bounds=[(0, None)] * x.shape[1], method="L-BFGS-B")
+    return np.asarray(found.x / spread)
+
+
 def fit_logistic(evidence: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> tuple[Doubles, float]:
     """Return weights `[num_evidence]` and shift that make their sum the log odds, by weighted maximum likelihood.
 

@@ -1,5 +1,6 @@
 """The devices of a run: one of a kind, or several that each take a part of every batch."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -28,6 +29,20 @@ def on_devices(device: Device, num_devices: int = 1) -> Iterator[None]:
     if device == "auto" and num_devices == 1:
         yield
         return
+    found = devices(device, num_devices)
+    import keras
+
+    with keras.device(found[0]) if num_devices == 1 else _parallel(found):
+        yield
+
+
+def devices(device: Device, num_devices: int) -> list[str]:
+    """Return the names of the first devices of a kind.
+
+    Raises:
+        ConfigError: the backend sees fewer.
+    """
+    choose_backend()
     import keras
 
     found = _found(device)
@@ -36,8 +51,13 @@ def on_devices(device: Device, num_devices: int = 1) -> Iterator[None]:
             f"{num_devices} device(s) of kind {device!r} were asked for; the backend {keras.backend.backend()} sees "
             f"{', '.join(found) or 'none'}. Ask for at most as many as there are, or for the device `auto`"
         )
-    with keras.device(found[0]) if num_devices == 1 else _parallel(found[:num_devices]):
-        yield
+    return found[:num_devices]
+
+
+def choose_backend() -> None:
+    """Choose Keras' backend and quiet it, where nobody has; before Keras is imported."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def require_even(batch_size: int, num_devices: int) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import TrainingError
-from pipelines.models.batches import Arrays, Batch
+from pipelines.inputs.item_encoder import POPULARITY
+from pipelines.models.batches import Batch
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.encoded_rows import Arrays
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -43,6 +45,11 @@ class PairData:
     def retrieval_score(self) -> Floats:
         """Retrieval's score of each pair, standardized, `[num_pairs]`."""
         return self.pair_numbers[:, 0]
+
+    @property
+    def popularity(self) -> Floats:
+        """How often each pair's item was used in each window, log, standardized, `[num_pairs, num_windows]`."""
+        return np.asarray(self.items["item_numbers"][self.item_rows, : len(POPULARITY)])
 
     @property
     def valued(self) -> NDArray[np.bool_]:

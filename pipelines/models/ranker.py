@@ -2,7 +2,8 @@
 
 Retrieval's score stays out of the network and joins it at the end. On the labels that the towers were trained on their
 scores are far too good, and a network that had seen them there would trust them too much; how far to trust either is
-fitted afterwards, on labels of the validation window that neither was trained on.
+fitted afterwards, on labels of the validation window that neither was trained on. So is how far to trust popularity as
+of the request, which stands beside both: tastes learnt in one window hold less in the next than what is popular then.
 """
 
 import keras
@@ -10,6 +11,7 @@ import keras_rs  # noqa: F401 - a network may use it; see train_ranker
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.inputs.item_encoder import POPULARITY
 from pipelines.models.layers.bag_pooling import BagPooling
 from pipelines.models.layers.history_similarity import HistorySimilarity
 from pipelines.models.layers.id_dropout import IdDropout
@@ -73,7 +75,8 @@ def build_ranker(
     of_interaction, of_value = body.layers(features, dense)
     logit = keras.layers.Dense(1, name=LOGIT)(of_interaction)
     value = keras.layers.Dense(1, name="value")(of_value)
-    evidence = keras.layers.Concatenate()([logit, retrieval_score])
+    popularity = inputs["item_numbers"][:, : len(POPULARITY)]
+    evidence = keras.layers.Concatenate()([logit, retrieval_score, popularity])
     probability = LogisticCalibration(name="calibration")(evidence)
     served = {PROBABILITY: keras.layers.Reshape(())(probability), EXPECTED_VALUE: keras.layers.Reshape(())(value)}
     trained = keras.Model(inputs, {LOGIT: logit, EXPECTED_VALUE: value}, name="ranker_training")

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import DEFAULT_TRAINING, RankingConfig, TrainingConfig
-from pipelines.errors import TrainingError
+from pipelines.errors import ConfigError, TrainingError
+from pipelines.inputs.item_encoder import POPULARITY
 from pipelines.models.batches import Batch
-from pipelines.models.calibration import Reliability, fit_logistic
+from pipelines.models.calibration import Doubles, Reliability, fit_logistic, fit_order
 from pipelines.models.checkpoints import arrays_digest
+from pipelines.models.devices import on_devices, require_even
 from pipelines.models.pairs import PairData, Targets, list_batches, lists_a_batch, pair_batches, whole_lists
 from pipelines.models.rankers.base import DenseLayers
 from pipelines.models.rankers.catalogue import chosen_ranker
@@ -25,6 +27,8 @@ WATCH_RETRIEVAL = "validation_retrieval_ndcg_at_10"
 FEWEST_POSITIVES = 10
 EXAMPLE_ROWS = 4
 CHECKPOINT_BATCHES = 500
+EVIDENCE = ("network", "retrieval", *POPULARITY)  # what a probability is made of
+LEAST_SLOPE = 1e-3  # of the probability's log odds in what orders: an order stays one however little it says
 STEPS_PER_EXECUTION = 8  # without coming back to Python
 
 
@@ -37,9 +41,8 @@ class TrainedRanker:
         fit: how training went.
         metrics: measured on validation pairs.
         reliability: of the probabilities, on validation pairs.
-        use_for_ordering: whether the network orders validation candidates better together with retrieval's score than
-            that score alone, by more than one standard error over queries. If not, its weight is 0: the probability
-            is retrieval's score, calibrated, and ordering by it is retrieval's order.
+        use_for_ordering: whether retrieval's score and the items' popularity order validation candidates better with
+            the network than without, by more than one standard error over queries. If not, the network's weight is 0.
     """
 
     served: Any
@@ -74,10 +77,12 @@ def train_ranker(
         config: the model, its loss and how to train it.
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder for checkpoints; None keeps none.
-        run: device and precision; rankers train on one device, and what is returned is in float32.
+        run: devices and precision; what is returned is on one device and in float32. The number of devices changes
+            results by rounding alone, and a checkpoint of one number is resumed on another.
 
     Raises:
-        ConfigError: the model, its loss or one of its settings is unknown.
+        ConfigError: the model, its loss or one of its settings is unknown, there are fewer devices, or a batch does
+            not divide among them.
         TrainingError: there are too few positive pairs, they lack what the loss needs, the loss is not finite, or the
             folder holds the checkpoint of another run.
     """
@@ -90,6 +95,7 @@ def train_ranker(
         )
     targets = Targets.of(train, by_value=loss.by_value)
     feed = _Feed.of(train, targets, loss, config.batch_size)
+    feed.require_even(run.num_devices)
     prepare_keras(seed)
     from pipelines.models.ranker import build_ranker
 
@@ -105,34 +111,41 @@ def train_ranker(
         )
 
     prepare_keras(seed)  # once more: keras_rs, imported with it, draws random numbers the first time
-    trained, served = built(run.precision)
-    _start_at(trained, targets.rate)
-    _compile(
-        trained, config, loss.build(feed.list_length), num_steps=config.epochs * feed.num_steps, precision=run.precision
-    )
-    fit = fit_epochs(
-        trained,
-        drawn_batches(feed.batches, count=feed.num_steps, seed=seed),
-        epochs=config.epochs,
-        patience=config.patience,
-        validate=lambda: _judge(_outputs(trained, validation), validation)[0],
-        watch=WATCH,
-        of=_describe(train, validation, sizes, item_vectors, config, seed) + f" {run.precision}" if checkpoints else "",
-        checkpoints=checkpoints,
-        checkpoint_batches=CHECKPOINT_BATCHES,
-    )
-    if run.precision != "float32":  # judged and calibrated is what is served, and ONNX has float32 alone
-        weights = trained.get_weights()
-        trained, served = built("float32")
-        trained.set_weights(weights)
+    with on_devices(run.device, run.num_devices):
+        trained, served = built(run.precision)
+        _start_at(trained, targets.rate)
+        num_steps = config.epochs * feed.num_steps
+        _compile(trained, config, loss.build(feed.list_length), num_steps=num_steps, precision=run.precision)
+        described = _describe(train, validation, sizes, item_vectors, config, seed) if checkpoints else ""
+        fit = fit_epochs(
+            trained,
+            drawn_batches(feed.batches, count=feed.num_steps, seed=seed),
+            epochs=config.epochs,
+            patience=config.patience,
+            validate=lambda: _judge(_outputs(trained, validation), validation)[0],
+            watch=WATCH,
+            of=f"{described} {run.precision}",
+            checkpoints=checkpoints,
+            checkpoint_batches=CHECKPOINT_BATCHES,
+        )
+    with on_devices(run.device):
+        if run.num_devices > 1 or run.precision != "float32":  # one copy is served, and ONNX has float32 alone
+            weights = trained.get_weights()
+            trained, served = built("float32")
+            trained.set_weights(weights)
+        return _judged(trained, served, fit, validation, targets)
+
+
+def _judged(trained: Any, served: Any, fit: Fit, validation: PairData, targets: Targets) -> TrainedRanker:
+    """Judge a trained network, and fit how far it, retrieval's score and popularity are trusted."""
     outputs = _outputs(trained, validation)
     metrics, reliability = _judge(outputs, validation)
     useful = metrics["validation_gain"] > metrics["validation_gain_error"]
-    evidence = _evidence(outputs, validation) * [useful, True]  # of no use: retrieval's score alone, calibrated
-    scales, shift = fit_logistic(evidence, validation.label, validation.weight)
+    scales, shift = _calibrated(_evidence(outputs, validation, with_network=useful), validation)
     served.get_layer("calibration").set_weights([scales.astype(np.float32), np.array([shift], np.float32)])
     _unscale(trained, targets)
-    fitted = {"calibration_network": scales[0], "calibration_retrieval": scales[1], "calibration_shift": shift}
+    fitted = {f"calibration_{name}": float(scale) for name, scale in zip(EVIDENCE, scales, strict=True)}
+    fitted["calibration_shift"] = shift
     return TrainedRanker(served, fit, {**metrics, **fitted}, reliability, useful)
 
 
@@ -155,23 +168,36 @@ class _Feed:
     Attributes:
         batches: one epoch of batches, given a random generator of the epoch's own.
         num_steps: batches of an epoch.
+        batch_size: rows of a batch.
         list_length: rows of a list; 0 where the loss takes pairs.
     """
 
     batches: Callable[[np.random.Generator], Iterator[Batch]]
     num_steps: int
+    batch_size: int
     list_length: int = 0
+
+    def require_even(self, num_devices: int) -> None:
+        """Raise ConfigError unless a batch, in whole lists, divides evenly among the devices."""
+        if self.list_length and self.batch_size % (num_devices * self.list_length):
+            raise ConfigError(
+                f"a batch has {self.batch_size // self.list_length} lists of {self.list_length}, which do not divide "
+                f"among {num_devices} devices; expected a multiple of {num_devices} lists. Change ranking.batch_size"
+            )
+        require_even(self.batch_size, num_devices)
 
     @classmethod
     def of(cls, data: PairData, targets: Targets, loss: RankingLoss, batch_size: int) -> "_Feed":
         if not loss.of_lists:
-            num_steps = max(1, len(data.label) // batch_size)
-            return cls(lambda rng: pair_batches(data, targets, batch_size=batch_size, rng=rng), num_steps)
+            size = min(batch_size, len(data.label))
+            return cls(lambda rng: pair_batches(data, targets, batch_size=size, rng=rng), len(data.label) // size, size)
         lists = whole_lists(data)
+        num_lists, length = lists_a_batch(lists, batch_size), int(lists.shape[1])
         return cls(
             lambda rng: list_batches(data, targets, lists, batch_size=batch_size, rng=rng),
-            len(lists) // lists_a_batch(lists, batch_size),
-            lists.shape[1],
+            len(lists) // num_lists,
+            num_lists * length,
+            length,
         )
 
 
@@ -208,24 +234,42 @@ def _outputs(model: Any, data: PairData) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in outputs])[:, 0] for name in outputs[0]}
 
 
-def _evidence(outputs: dict[str, NDArray[Any]], data: PairData) -> NDArray[np.float64]:
-    """Return what the probability is made of, `[num_pairs, 2]`: the network's logit and retrieval's score."""
-    return np.stack([outputs["logit"], data.retrieval_score], axis=1).astype(np.float64)
+def _evidence(outputs: dict[str, NDArray[Any]], data: PairData, *, with_network: bool) -> Doubles:
+    """Return what the probability is made of, `[num_pairs, num_evidence]`, zeros for a network without a say."""
+    parts = [outputs["logit"][:, None] * with_network, data.retrieval_score[:, None], data.popularity]
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def _calibrated(evidence: Doubles, data: PairData) -> tuple[Doubles, float]:
+    """Return weights `[num_evidence]` and shift of the log odds: what orders lists, brought to probabilities (Platt).
+
+    Where no evidence orders the lists better than chance, retrieval's order stands.
+    """
+    weights = fit_order(evidence, data.label, data.query_rows)
+    if not weights.any():
+        weights[EVIDENCE.index("retrieval")] = 1.0
+    (slope,), shift = fit_logistic(evidence @ weights[:, None], data.label, data.weight)
+    if slope < LEAST_SLOPE:
+        slope, base = LEAST_SLOPE, np.average(data.label, weights=data.weight)
+        shift = float(np.log(base / (1 - base)) - slope * (evidence @ weights).mean()) if 0 < base < 1 else shift
+    return weights * slope, shift
 
 
 def _judge(outputs: dict[str, NDArray[Any]], data: PairData) -> tuple[dict[str, float], Reliability]:
     """Return validation metrics of the calibrated ranker and of its parts, and how reliable it is."""
-    evidence = _evidence(outputs, data)
-    scales, shift = fit_logistic(evidence, data.label, data.weight)
+    evidence, without = (_evidence(outputs, data, with_network=told) for told in (True, False))
+    scales, shift = _calibrated(evidence, data)
     log_odds = evidence @ scales + shift
     probability = np.clip(1 / (1 + np.exp(-log_odds)), 1e-7, 1 - 1e-7)
     log_loss = -(data.label * np.log(probability) + (1 - data.label) * np.log(1 - probability))
     reliability = Reliability.of(probability, data.label, data.weight)
     together, alone = list_ndcg(log_odds, data), list_ndcg(data.retrieval_score, data)
-    gain = together - alone
+    untold = list_ndcg(without @ _calibrated(without, data)[0], data)
+    gain = together - untold
     metrics = {
         WATCH: _mean(together),
         WATCH_RETRIEVAL: _mean(alone),
+        "validation_without_network_ndcg_at_10": _mean(untold),
         "validation_network_ndcg_at_10": _mean(list_ndcg(outputs["logit"], data)),
         "validation_gain": _mean(gain),
         "validation_gain_error": float(gain.std() / np.sqrt(len(gain))) if len(gain) else 0.0,

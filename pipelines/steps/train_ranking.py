@@ -14,16 +14,16 @@ from pipelines.contracts import RANKING_MODEL, ModelVersion, RankingSet
 from pipelines.inputs.item_encoder import ITEM_FEATURES, QUALITY
 from pipelines.inputs.query_encoder import QUERY_FEATURES, QueryEncoder
 from pipelines.inputs.ranking_encoder import RankingEncoder
-from pipelines.models.devices import on_devices
+from pipelines.inputs.row_file import RowFile
 from pipelines.models.pairs import PairData
 from pipelines.models.rankers.base import Ranker
 from pipelines.models.rankers.catalogue import chosen_ranker
-from pipelines.models.ranking import TrainedRanker, export_ranker, train_ranker
+from pipelines.models.ranking import EVIDENCE, TrainedRanker, export_ranker, train_ranker
 from pipelines.models.vectors import embed_items, narrowed
 from pipelines.steps.build_ranking_set import PAIRS_FILE, QUERIES_FILE
-from pipelines.steps.retrieval_labels import ITEM_COLUMNS, feature_types, latest_items
+from pipelines.steps.retrieval_labels import feature_types, latest_items
 from pipelines.steps.train_retrieval import lineage
-from pipelines.steps.training_run import RUN_FILE, publish_training
+from pipelines.steps.training_run import RUN_FILE, found_version, publish_training
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
 from pipelines.stores.revision import code_digest
@@ -46,8 +46,8 @@ def train_ranking(
 
     The bundle holds `ranker.onnx` (inputs as the encoder says it; outputs `probability`, calibrated, and
     `expected_value`, both float32 `[num_pairs]`), its encoder, the Keras model and `bundle.json`, whose
-    `use_for_ordering` says whether it orders validation candidates better than retrieval alone. The run's page has its
-    cost beside its metrics.
+    `use_for_ordering` says whether its network orders validation candidates better than retrieval's score and
+    popularity do without. The run's page has its cost beside its metrics.
 
     Args:
         ranking_set: pairs with the features of `ranking_v1`.
@@ -57,10 +57,10 @@ def train_ranking(
         seed: decides initial weights, order of rows and dropout.
         checkpoints: folder in which a killed training leaves what the next call with equal arguments goes on from; None
             starts anew.
-        run: device and precision.
+        run: devices and precision.
 
     Raises:
-        ConfigError: no ranking model or loss has the name, or a setting is not the model's.
+        ConfigError: no ranking model or loss has the name, a setting is not the model's, or there are fewer devices.
         TrainingError: there are too few positive pairs, they lack what the loss needs, or training diverged.
     """
     chosen, _ = chosen_ranker(config)
@@ -72,7 +72,7 @@ def train_ranking(
         precision=run.precision,
         code=code_digest("inputs", "models", "steps/train_ranking.py", "steps/retrieval_labels.py"),
     )
-    found = registry.find(RANKING_MODEL, key=key)
+    found = found_version(registry, RANKING_MODEL, key=key, run=run)
     if found is not None:
         return found
     retrieval = registry.download(ranking_set.retrieval)
@@ -129,18 +129,17 @@ def _train(
     encoder = _fit_encoder(ranking_set, query_encoder, config)
     data = {split: _encode(ranking_set, split, encoder) for split in ("train", "validation")}
     vocabularies = {**encoder.query.vocabularies, **encoder.item.vocabularies}
-    with on_devices(run.device):
-        ranker = train_ranker(
-            data["train"],
-            data["validation"],
-            shapes=encoder.shapes,
-            sizes={name: vocabulary.size for name, vocabulary in vocabularies.items()},
-            item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
-            config=config,
-            seed=seed,
-            checkpoints=checkpoints,
-            run=run,
-        )
+    ranker = train_ranker(
+        data["train"],
+        data["validation"],
+        shapes=encoder.shapes,
+        sizes={name: vocabulary.size for name, vocabulary in vocabularies.items()},
+        item_vectors=_item_vectors(ranking_set, retrieval, encoder, seed=seed),
+        config=config,
+        seed=seed,
+        checkpoints=checkpoints,
+        run=run,
+    )
     bundle = folder / "bundle"
     encoder.save(bundle / "ranking_inputs")
     export_ranker(ranker.served, bundle, data["train"])
@@ -150,12 +149,10 @@ def _train(
 
 def _fit_encoder(ranking_set: RankingSet, query: QueryEncoder, config: RankingConfig) -> RankingEncoder:
     pairs = pq.read_table(Path(ranking_set.uri) / PAIRS_FILE.format(split="train"))
-    columns = [name for name in ITEM_COLUMNS if name in pairs.column_names]
-    labels = pq.read_table(Path(ranking_set.training_set.uri) / "train.parquet", columns=columns)
     return RankingEncoder.fit(
         pairs,
         query=query,
-        items=labels,
+        items=RowFile(Path(ranking_set.training_set.uri) / "train.parquet"),
         num_oov_buckets=config.num_oov_buckets,
         max_text_tokens=config.max_text_tokens,
     )
@@ -165,8 +162,7 @@ def _item_vectors(
     ranking_set: RankingSet, retrieval: Path, encoder: RankingEncoder, *, seed: int
 ) -> NDArray[np.float32]:
     """Return the retrieval model's vector of each id of the vocabulary, zeros for ids of no item."""
-    labels = pq.read_table(Path(ranking_set.training_set.uri) / "train.parquet", columns=list(ITEM_COLUMNS))
-    items = latest_items(labels)
+    items = latest_items(RowFile(Path(ranking_set.training_set.uri) / "train.parquet"))
     embedded = narrowed(embed_items(retrieval, items), MAX_VECTOR_WIDTH, seed=seed)
     vectors = np.zeros((encoder.item.vocabularies["item"].size, embedded.shape[1]), dtype=np.float32)
     vectors[encoder.item.encode(items)["item"]] = embedded
@@ -202,7 +198,7 @@ def _manifest(ranking_set: RankingSet, ranker: TrainedRanker, config: RankingCon
         "calibration": {
             "kind": "logistic",
             "in_graph": True,
-            **{name: ranker.metrics[f"calibration_{name}"] for name in ("network", "retrieval", "shift")},
+            **{name: ranker.metrics[f"calibration_{name}"] for name in (*EVIDENCE, "shift")},
         },
         "use_for_ordering": ranker.use_for_ordering,
         "retrieval": {"version": ranking_set.retrieval.version, "digest": ranking_set.retrieval.digest},

@@ -74,6 +74,14 @@ def told(data: PairData) -> PairData:
     return replace(data, pair_numbers=numbers)
 
 
+def popular(data: PairData) -> PairData:
+    """Return the pairs as if what is popular in the last week had been used."""
+    numbers = data.items["item_numbers"].copy()
+    numbers[:, 1] = np.random.default_rng(1).normal(size=len(numbers))
+    label = (numbers[data.item_rows, 1] > 1).astype(np.float32)
+    return replace(data, items={**data.items, "item_numbers": numbers}, label=label)
+
+
 def outputs(ranker: TrainedRanker, data: PairData) -> dict[str, np.ndarray]:
     """Return what is served for all pairs."""
     found = ranker.served.predict_on_batch(data.inputs(np.arange(len(data.label))))

@@ -103,7 +103,8 @@ def write_ranking(folder: Path, items: pa.Table, query: QueryEncoder, *, largest
     """Write a ranking bundle that keeps the order of retrieval's scores, up to a size; returns its folder."""
     folder.mkdir(parents=True)
     scores = pa.array(np.linspace(-largest_score, largest_score, items.num_rows))
-    pairs = items.append_column("retrieval_score", scores)
+    columns = [name for name in items.column_names if name != "taste_match"]  # rows of labels may have one
+    pairs = items.select(columns).append_column("retrieval_score", scores)
     pairs = pairs.append_column("taste_match", pa.array(np.linspace(0, 1, items.num_rows)))
     encoder = RankingEncoder.fit(pairs, query=query, items=items, num_oov_buckets=2, max_text_tokens=2)
     encoder.save(folder / "ranking_inputs")

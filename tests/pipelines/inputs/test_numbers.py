@@ -21,6 +21,15 @@ def test_counts_are_taken_by_logarithm():
     np.testing.assert_allclose(encoded[0, 0], 0, atol=1e-6)
 
 
+def test_a_count_of_nothing_is_zero_and_no_unknown():
+    values = pa.array([0, 99, *[None] * 20])
+    fitted = encoder(values, "count")
+    (none,), (zero,), (most,) = fitted.encode(pa.table({"x": pa.array([None, 0, 99])})).tolist()
+    assert none == zero < 0 < most
+    raw = np.array([[np.nan], [99.0]])
+    np.testing.assert_allclose(fitted.encode_matrix(raw), [[none], [most]], rtol=1e-6)
+
+
 def test_values_beyond_the_fitted_range_are_clipped():
     encoded = encoder([0.0, 10.0]).encode(pa.table({"x": [1e9, -1e9, np.inf]}))
     np.testing.assert_allclose(encoded[:, 0], [1, -1, 0])

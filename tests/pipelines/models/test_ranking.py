@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.config import RankingConfig
 from pipelines.errors import TrainingError
-from tests.support.pairs import Pairs, made_pairs
+from pipelines.models.ranking import EVIDENCE
+from tests.support.pairs import Pairs, made_pairs, outputs, popular
 from tests.support.train_and_die import stopped_after
 
 CONFIG = RankingConfig(
@@ -43,3 +44,26 @@ def test_stopped_between_epochs_it_ends_as_if_it_had_not_been(pairs, tmp_path: P
         np.testing.assert_array_equal(np.asarray(weight), np.asarray(other))
     with pytest.raises(TrainingError, match="another run"):
         pairs.ranker(CONFIG, seed=2, checkpoints=tmp_path)
+
+
+def test_popularity_orders_where_neither_network_nor_retrieval_can(pairs):
+    """The network has learnt tastes, and what is used in the validation window is what is popular by then."""
+    later = popular(pairs.validation)
+    ranker = pairs.ranker(CONFIG.model_copy(update={"epochs": 1}), validation=later)
+    assert not ranker.use_for_ordering
+    assert ranker.metrics["validation_retrieval_ndcg_at_10"] < 0.65
+    assert ranker.metrics["validation_without_network_ndcg_at_10"] > 0.98
+    scales = {name: ranker.metrics[f"calibration_{name}"] for name in EVIDENCE}
+    assert max(scales, key=scales.__getitem__) == "item_num_events_7d"
+    probability = outputs(ranker, later)["probability"]
+    assert probability[later.label > 0].min() > probability[later.label == 0].max()
+
+
+def test_where_no_evidence_tells_the_lists_apart_retrievals_order_stands(pairs):
+    nothing = replace(pairs.validation, label=np.zeros_like(pairs.validation.label))
+    ranker = pairs.ranker(CONFIG.model_copy(update={"epochs": 1}), validation=nothing)
+    probability = outputs(ranker, nothing)["probability"]
+    assert probability.max() < 0.01
+    assert (
+        np.corrcoef(np.argsort(np.argsort(probability)), np.argsort(np.argsort(nothing.retrieval_score)))[0, 1] > 0.99
+    )
