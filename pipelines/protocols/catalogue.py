@@ -66,10 +66,16 @@ CONTEXT_CONTENDERS = (
     Contender("user splitting", "splitting", {"split": "users", "threshold": 6.0}, is_random=True),
 )
 LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", {"history_decay": 0.7})
+# What one page holds has one second; ten minutes are a sitting.
+TIMED_TRANSITIONS = Contender(
+    "linear transitions with times",
+    "linear_transitions",
+    {"history_decay": 0.8, "elapsed_bounds": (1, 600)},
+)
 
 
-def _linear_parts(*weights: float) -> list[dict[str, Any]]:
-    kinds = (LINEAR_TRANSITIONS, EASE_DECAYED, TRANSITIONS)
+def _linear_parts(*weights: float, transitions: Contender = LINEAR_TRANSITIONS) -> list[dict[str, Any]]:
+    kinds = (transitions, EASE_DECAYED, TRANSITIONS)
     return [
         {"model": kind.model, "settings": kind.settings, "weight": weight}
         for kind, weight in zip(kinds, weights, strict=True)
@@ -79,6 +85,11 @@ def _linear_parts(*weights: float) -> list[dict[str, Any]]:
 # Weights are of scores that are brought to one deviation a query: a few sharp peaks count as much as a deep model's
 # whole range, so they are small beside it.
 LINEAR_BLEND = Contender("blend of linear models", "blend", {"parts": _linear_parts(1.0, 1.0, 0.3)})
+TIMED_LINEAR_BLEND = replace(
+    LINEAR_BLEND,
+    name="blend of linear models with times",
+    settings={"parts": _linear_parts(1.0, 0.7, 0.3, transitions=TIMED_TRANSITIONS)},
+)
 # The moment of asking is not told: what others published without it is compared with.
 HSTU_SETTINGS = retriever_class("hstu").presets["quality"] | {"use_times": False}
 HSTU = Contender("HSTU", "hstu", HSTU_SETTINGS, stops_early=True, is_random=True)
@@ -95,7 +106,12 @@ TIMED_HSTU = Contender("HSTU with times", "hstu", TIMED_HSTU_SETTINGS, stops_ear
 TIMED_HSTU_BLEND = replace(
     HSTU_BLEND,
     name="blend of HSTU with times and linear models",
-    settings={"parts": [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.02)]},
+    settings={
+        "parts": [
+            {"model": "hstu", "settings": TIMED_HSTU_SETTINGS},
+            *_linear_parts(0.08, 0.1, 0.02, transitions=TIMED_TRANSITIONS),
+        ]
+    },
 )
 # As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
 HSTU_WHOLE = replace(HSTU, stops_early=False)
@@ -157,7 +173,16 @@ ML_1M_LEAVE_ONE_OUT_TIMED = replace(
         ),
     ),
     goal={"hit_rate_at_10": 0.365, "ndcg_at_10": 0.217},
-    contenders=(TIMED_HSTU_BLEND, TIMED_HSTU, LINEAR_BLEND, LINEAR_TRANSITIONS, EASE_DECAYED, POPULARITY),
+    contenders=(
+        TIMED_HSTU_BLEND,
+        TIMED_HSTU,
+        TIMED_LINEAR_BLEND,
+        TIMED_TRANSITIONS,
+        LINEAR_BLEND,
+        LINEAR_TRANSITIONS,
+        EASE_DECAYED,
+        POPULARITY,
+    ),
 )
 
 BEAUTY_LEAVE_ONE_OUT = Protocol(
@@ -212,7 +237,7 @@ ML_1M_TIME_SUCCESSIVE = Protocol(
     metrics=("hit_rate_at_10", "ndcg_at_10"),
     published=(),
     goal={},
-    contenders=(LINEAR_TRANSITIONS, TRANSITIONS, EASE_DECAYED, EASE, POPULARITY),
+    contenders=(LINEAR_BLEND, LINEAR_TRANSITIONS, TRANSITIONS, EASE_DECAYED, EASE, POPULARITY),
 )
 
 ML_100K_TUTORIAL = Protocol(

@@ -16,6 +16,7 @@ from pipelines.models.sequences import Sequences
 
 # Popularity orders what the matrix leaves equal, such as all items for an empty history, and nothing else.
 POPULARITY_FLOOR = 1e-4
+NEGLIGIBLE = 1e-9  # against 1 of the newest interaction: below what float32 can add to it
 
 
 class HistorySettings(Section):
@@ -52,16 +53,23 @@ class ItemToItem(Retriever):
 
     def score(self, queries: Sequences) -> Floats:
         """Return the scores of all items, `[num_queries, num_items]`."""
-        scores = queries.matrix(self.settings.history_decay**queries.ages) @ self.weights
+        weights = self.settings.history_decay**queries.ages
+        kept = weights > NEGLIGIBLE
+        scores = queries.keep(kept).matrix(weights[kept]) @ self.weights
         dense = scores if isinstance(scores, np.ndarray) else scores.toarray()
         return np.asarray(dense + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    @property
+    def served_weights(self) -> Any:
+        """The matrix for queries that know neither times nor values, `[num_items, num_items]`."""
+        return self.weights
 
     def export(self, folder: Path, *, layout: Layout) -> None:
         """Write the weighted history as the query, and the matrix, with popularity in place 0, as the items."""
         graph = QueryGraph(layout)
         decay = self.settings.history_decay ** np.arange(layout.history_length)
         graph.save(folder, graph.weighted_history(decay, constant=POPULARITY_FLOOR), 1 + layout.num_items)
-        vectors = _with_first(self.popularity, self.weights.T)
+        vectors = _with_first(self.popularity, self.served_weights.T)
         save_item_vectors(folder, layout, vectors, unseen=np.zeros(vectors.shape[1], dtype=np.float32))
 
 
