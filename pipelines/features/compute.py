@@ -1,6 +1,8 @@
 """Run the transformations and write their tables to the lake: on DuckDB in this process, or on Spark."""
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pipelines.config import FeatureConfig
 from pipelines.contracts import EVENTS, ITEMS, USERS, Snapshot
 from pipelines.data.lake import Lake
 from pipelines.data.schemas import LAKE_SCHEMAS
+from pipelines.errors import ConfigError, LakeError
 from pipelines.features.schemas import FEATURE_TABLES
 from pipelines.features.transforms import RawTables, feature_tables
 from pipelines.stores import asof_join
@@ -33,6 +36,10 @@ def write_feature_tables(
 
     Returns:
         Feature view -> Delta version, and feature view -> rows.
+
+    Raises:
+        ConfigError: DuckDB needs more memory than its budget, for what it cannot spill.
+        LakeError: a table could not be written.
     """
     if config.engine == "spark":
         from pipelines.features import spark
@@ -45,8 +52,9 @@ def write_feature_tables(
     expressions = feature_tables(raw, config=config, as_of=snapshot.as_of, delay_seconds=delay_seconds)
     versions, num_rows = {}, {}
     for name, table in FEATURE_TABLES.items():
-        rows = _Counted(run(connection, expressions[name]).to_arrow_reader(BATCH_ROWS).cast(table.schema))
-        versions[name] = lake.overwrite(table.lake_table, rows.reader)
+        with _within_budget(name, config):
+            rows = _Counted(run(connection, expressions[name]).to_arrow_reader(BATCH_ROWS).cast(table.schema))
+            versions[name] = lake.overwrite(table.lake_table, rows.reader)
         num_rows[name] = rows.num_rows
     return versions, num_rows
 
@@ -77,6 +85,23 @@ def raw_table(connection: Any, lake: Lake, snapshot: Snapshot, name: str) -> ir.
         # DuckDB opens files of an object store through Arrow; an empty table has no files.
         connection.register(name, schema.empty_table() if version is None else lake.dataset(name, version=version))
     return ibis.table(ibis.Schema.from_pyarrow(schema), name=name)
+
+
+@contextmanager
+def _within_budget(name: str, config: FeatureConfig) -> Iterator[None]:
+    """Say which setting to change when DuckDB runs out of memory, which it also does while the lake is writing."""
+    import duckdb
+
+    try:
+        yield
+    except (LakeError, duckdb.OutOfMemoryException) as error:
+        found = re.search(r"Out of Memory Error: ([^\n]*)", str(error))
+        if found is None:
+            raise
+        raise ConfigError(
+            f"features.memory_limit is {config.memory_limit} for {config.threads} threads, and {name} needs more: "
+            f"{found[1]}. Raise features.memory_limit or lower features.threads, then run the step again"
+        ) from error
 
 
 class _Counted:
