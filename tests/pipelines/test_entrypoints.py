@@ -91,6 +91,12 @@ def test_wrong_parameters_are_named(home: Path, params: dict[str, Any], message:
         entrypoints.resolve_params(params)
 
 
+def test_logs_of_tasks_that_are_not_here_are_named(home: Path, tmp_path: Path) -> None:
+    config = entrypoints.resolve_config(None, {"services.task_logs": str(tmp_path / "none")})["config"]
+    with pytest.raises(ConfigError, match=r"services\.task_logs is .*none, and there is no such folder"):
+        entrypoints.find_user(config, "u1")
+
+
 def test_as_of() -> None:
     assert entrypoints.parse_as_of("") is None
     assert entrypoints.parse_as_of("2025-01-02T00:00:00Z") == datetime(2025, 1, 2, tzinfo=UTC)

@@ -27,7 +27,6 @@ from pipelines.features.schemas import FEATURE_TABLES
 from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.retrievers.catalogue import retriever_class, retriever_settings
 from pipelines.models.retrievers.similarity import Similarity, interaction_values, nearest, unit_rows
-from pipelines.models.sequences import Sequences
 from pipelines.sources.movielens import MovieLensSource
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from pipelines.stores.feature_store import SPARK_OFFLINE_STORE
@@ -49,8 +48,10 @@ from tests.support.asof import (
     one_row,
     write_rows,
 )
-from tests.support.feature_data import START, Workspace, event, item, random_tables
-from tests.support.spark import SMALL, SparkWorkspace, small_session
+from tests.support.engines import assert_equal_tables, awkward_tables, both, fill
+from tests.support.feature_data import Workspace
+from tests.support.neighbours import clear, ratings
+from tests.support.spark import SMALL, small_session
 
 pytest.importorskip("pyspark")
 
@@ -58,52 +59,6 @@ pytest.importorskip("pyspark")
 @pytest.fixture(scope="module", autouse=True)
 def _session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     yield from small_session(tmp_path_factory.mktemp("spark"))
-
-
-DELAY = 3.5
-
-
-def both(folder: Path) -> tuple[Workspace, Workspace]:
-    return Workspace(folder / "duckdb", delay_seconds=DELAY), SparkWorkspace(folder / "spark", delay_seconds=DELAY)
-
-
-def fill(workspace: Workspace, tables: dict[str, Any]) -> None:
-    for name, rows in tables.items():
-        if isinstance(rows, pa.Table):
-            workspace.lake.overwrite(name, rows)
-        else:
-            workspace.fill({name: rows})
-
-
-def awkward_tables() -> dict[str, list[dict[str, Any]]]:
-    """Late rows, shared moments and missing values; besides, rows of one key and stamp, and numbers hard to add."""
-    tables: dict[str, Any] = random_tables(seed=5, num_events=200)
-    values = [0.1, 1e7 + 0.3, 1 / 3, -2.675, 1e-7]
-    tables["events"] += [
-        event(9_000 + n, f"ü{n % 2}", f"i{n % 12}", START + timedelta(days=n % 7), value=value, session_id="s")
-        for n, value in enumerate(values * 4)
-    ]
-    twice = START + timedelta(days=3)
-    tables["items"] += [item("i2", categories, twice) for categories in (["war"], ["war", "noir"], None)]
-    return tables
-
-
-def rows(lake: Lake, table: str, version: int) -> list[str]:
-    """All rows as text, in which no float is rounded, in an order of their own."""
-    return sorted(map(repr, lake.read(table, version=version).to_pylist()))
-
-
-def assert_equal_tables(duckdb: Workspace, spark: Workspace, found: tuple[FeatureSet, FeatureSet]) -> None:
-    for name, table in FEATURE_TABLES.items():
-        assert rows(duckdb.lake, table.lake_table, found[0].versions[name]) == rows(
-            spark.lake, table.lake_table, found[1].versions[name]
-        ), name
-        # Which engine wrote them shows in their names.
-        written = [spark.lake.files(table.lake_table, found[1].versions[name]), duckdb.lake.files(table.lake_table, 0)]
-        assert ["spark-" in file for files in written for file in files[:1]] == [True, False]
-        schema = spark.lake.dataset(table.lake_table, version=found[1].versions[name]).schema
-        assert schema.equals(table.schema), name
-    assert found[0].num_rows == found[1].num_rows
 
 
 @pytest.fixture(scope="module")
@@ -314,21 +269,6 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(ConfigError, match=r"-r requirements/spark\.txt"):
         open_session(conf)
-
-
-def ratings(num_users: int, num_items: int, share: float) -> Sequences:
-    """Ratings of one to five, of which some are exactly their user's or item's mean."""
-    rng = np.random.default_rng(4)
-    users, items = (rng.random((num_users, num_items)) < share).nonzero()
-    values = rng.integers(1, 6, len(users)).astype(np.float32)
-    return Sequences.of(users, items, num_users=num_users, num_items=num_items, values=values)
-
-
-def clear(near: Any, num_nearest: int) -> np.ndarray:
-    """Similarities of neighbours whose place rounding cannot change; the last of a row may be a tie."""
-    dense = near.toarray()
-    last = -np.sort(-dense, axis=1)[:, num_nearest - 1 : num_nearest]
-    return np.where(dense > last + 1e-5, dense, 0)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ def test_status_is_for_programs_too(platform: RunningPlatform, first_run: Any) -
     assert sum(component["memory_mib"] for component in status["components"]) < 6 * 1024
 
 
+def test_feasts_own_pages_show_what_is_declared(platform: RunningPlatform, first_run: Any) -> None:
+    shown = ask(f"{platform.url('feast')}/api/v1/feature_views?project=synthetic")["featureViews"]
+    assert {"user_history", "item_popularity", "taste_match"} <= {view["spec"]["name"] for view in shown}
+
+
 def test_nothing_outside_the_home_is_touched(platform: RunningPlatform, first_run: Any) -> None:
     assert list(platform.person.iterdir()) == []
 
@@ -184,13 +189,14 @@ def latest(airflow: Any, dag_id: str) -> str:
 
 @pytest.mark.realdata
 def test_movielens_100k_through_the_whole_pipeline(platform: RunningPlatform, data_folder: Any) -> None:
-    # Popularity has an NDCG@10 of .354 here, random .031; 166 users tell +-.025. So it has to come near, no more.
+    # Popularity has an NDCG@10 of .354 here, EASE .320, random .031, and what 166 users tell is +-.025.
     quick = ["--set", "ranking.num_queries=3000", "--set", "ranking.epochs=1"]
-    near = ["--set", "promotion.min_lift_over_popularity=-0.25"]
+    near = ["--set", "promotion.min_lift_over_popularity=-0.05"]
     run = platform.json(
         "run", "--source", "movielens-100k", "--data", str(data_folder / "ml-100k"), *quick, *near, timeout=900
     )  # fmt: skip
     assert run["champion"]["dataset"] == "movielens-100k"
     metrics = run["champion"]["metrics"]
-    assert metrics["recommender"]["ndcg_at_10"] > 0.75 * metrics["popularity"]["ndcg_at_10"]
+    assert metrics["recommender"]["ndcg_at_10"] > 0.95 * metrics["popularity"]["ndcg_at_10"]
+    assert metrics["recommender"]["ndcg_at_10"] > metrics["ease"]["ndcg_at_10"]
     assert metrics["recommender"]["recall_at_50"] > metrics["popularity"]["recall_at_50"]
