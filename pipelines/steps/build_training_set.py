@@ -20,6 +20,7 @@ from pipelines.stores.revision import code_digest
 FEATURE_SERVICE = "ranking_v1"
 RESULT = "training_set.json"
 CHUNK_ROWS = 250_000
+JOIN_CODE = [f"stores/asof_{part}.py" for part in ("join", "in_memory", "match")]
 CHUNKS_A_JOIN = {"duckdb": 1, "spark": 16}
 """A join on Spark reads all feature rows, however few labels it is for."""
 
@@ -60,7 +61,7 @@ def build_training_set(
         split=split.model_dump(),
         delay=delay_seconds,
         service=FEATURE_SERVICE,
-        code=code_digest("features", "stores/asof_join.py", "steps/build_training_set.py"),
+        code=code_digest("features", *JOIN_CODE, "steps/build_training_set.py"),
     )
 
     work: Any = {"config": config, "lake": lake, "store": store, "scratch": scratch}

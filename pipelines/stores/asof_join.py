@@ -24,6 +24,7 @@ ROW = "__row"
 KEY = "__key"
 AT = "__at"
 VALID_FROM = "__valid_from"
+NUMBERED = "__numbered"
 BATCH_ROWS = 16_384
 
 
@@ -139,24 +140,44 @@ def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.R
 
 
 def _joined(connection: Any, labels: str, view: JoinView, *, ties: bool) -> Any:
-    # Sorting is what a join costs, and numbers sort several times faster than text or a pair of columns: each key that
-    # the labels ask for gets one. Feature rows of other keys are left out before anything is sorted.
-    labelled = ", ".join(f"{quote(label)} AS {quote(key)}" for key, label in view.join_keys.items())
-    names = _list(view.join_keys)
-    # Named first: a subquery within FROM could see the labels' columns and would take `__at` for theirs.
     return connection.sql(f"""
-        WITH
-        asked AS (SELECT {labelled}, {AT}, {ROW} FROM {labels}),
-        numbered AS MATERIALIZED (
-            SELECT *, CAST(row_number() OVER () AS UINTEGER) AS {KEY} FROM (SELECT DISTINCT {names} FROM asked)
-        ),
-        label AS (SELECT {KEY}, {AT}, {ROW} FROM asked LEFT JOIN numbered USING ({names})),
-        feature AS (SELECT * FROM {view.relation} JOIN numbered USING ({names})),
-        hit AS ({_visible_rows(view, ties=ties)})
+        WITH {NUMBERED} AS MATERIALIZED ({key_numbers(labels, view)}), {both_sides(labels, view, ties=ties)}
         SELECT {_result_columns(view)}
         FROM label ASOF LEFT JOIN hit ON label.{KEY} = hit.{KEY} AND label.{AT} >= hit.{AT}
         ORDER BY label.{ROW}
     """)
+
+
+def key_numbers(labels: str, view: JoinView) -> str:
+    """Return SQL for the distinct keys that `labels` ask for, each with a number from 1 on, `__key`.
+
+    Sorting is what a join costs, and numbers sort several times faster than text or a pair of columns.
+    """
+    names = _list(view.join_keys)
+    distinct = f"SELECT DISTINCT {names} FROM ({_asked(labels, view)})"
+    return f"SELECT *, CAST(row_number() OVER () AS UINTEGER) AS {KEY} FROM ({distinct})"
+
+
+def both_sides(labels: str, view: JoinView, *, ties: bool) -> str:
+    """Return SQL that names the two sides of a join, `label` and `hit`, both with `__key` and `__at`.
+
+    A `hit` is a feature row from the moment on from which labels see it; of those with equal key and moment there is
+    one, unless rows tie and `ties` is false. Rows of keys that no label asks for are left out before any sorting.
+    The relation `NUMBERED` has to hold the rows of `key_numbers`.
+    """
+    names = _list(view.join_keys)
+    # Named first: a subquery within FROM could see the labels' columns and would take `__at` for theirs.
+    return f"""
+        asked AS ({_asked(labels, view)}),
+        label AS (SELECT {KEY}, {AT}, {ROW} FROM asked LEFT JOIN {NUMBERED} USING ({names})),
+        feature AS (SELECT * FROM {view.relation} JOIN {NUMBERED} USING ({names})),
+        hit AS ({_visible_rows(view, ties=ties)})
+    """
+
+
+def _asked(labels: str, view: JoinView) -> str:
+    labelled = ", ".join(f"{quote(label)} AS {quote(key)}" for key, label in view.join_keys.items())
+    return f"SELECT {labelled}, {AT}, {ROW} FROM {labels}"
 
 
 def spill_folder(connection: Any) -> Path:

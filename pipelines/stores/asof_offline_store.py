@@ -16,7 +16,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictInt, StrictStr
 
 from pipelines.errors import FeatureStoreError
-from pipelines.stores import asof_join
+from pipelines.stores import asof_in_memory, asof_join
 from pipelines.stores.asof_entities import EntityRows
 from pipelines.stores.asof_job import AsOfRetrievalJob, arrow_backed
 from pipelines.stores.asof_join import BATCH_ROWS, JoinView, quote
@@ -183,7 +183,7 @@ def _join(settings: Any, connection: Any, rows: EntityRows, views: Sequence[Requ
         join_view = view.read_from(relation, cursor.sql(f"SELECT * FROM {relation} LIMIT 0").columns)  # noqa: S608 - quoted
         labels = rows.labels(cursor, list(join_view.join_keys.values()))
         _check_keys(cursor, labels, join_view)
-        reader = asof_join.read_view(cursor, beside, labels, join_view)
+        reader = asof_in_memory.read_view(cursor, beside, labels, join_view)
         readers.append(reader if number == len(views) else asof_join.spooled(reader, folder / f"view_{number}.arrows"))
     check_names([name for reader in readers for name in reader.schema.names])
     return _kept(connection, asof_join.side_by_side(readers))

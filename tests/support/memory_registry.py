@@ -28,7 +28,7 @@ class MemoryRegistry:
         self.down = False
 
     def copy(self, root: Path) -> Self:
-        """A registry of the same versions, in files of its own below `root`: what is registered there, is there only."""
+        """A registry of the same versions, with files of its own below `root`."""
         shutil.copytree(self.root, root)
         copied = deepcopy(self)
         copied.root = root

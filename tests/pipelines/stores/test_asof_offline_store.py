@@ -1,7 +1,7 @@
 """The as-of store joins what a brute-force search joins."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import FeatureStoreError
-from pipelines.stores import asof_join
+from pipelines.stores import asof_in_memory, asof_join
 from pipelines.stores.asof_entities import timestamp_column
 from pipelines.stores.asof_offline_store import AsOfOfflineStore
 from tests.support.asof import (
@@ -35,6 +35,14 @@ from tests.support.asof import (
     parquet_source,
     write_rows,
 )
+
+
+@pytest.fixture(scope="module", params=[asof_in_memory.SHARE_OF_BUDGET, -1], ids=["in memory", "larger"], autouse=True)
+def share_of_budget(request: pytest.FixtureRequest) -> Iterator[float]:
+    """Joins that fit into memory and those that do not, which nothing fits into here, are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asof_in_memory, "SHARE_OF_BUDGET", request.param)
+        yield request.param
 
 
 def brute_force(labels: list[Row], rows: list[Row], keys: tuple[str, ...], ttl: int, by_arrival: bool) -> list[Row]:
@@ -203,6 +211,7 @@ def test_ties_are_found_while_the_join_runs_or_when_it_is_done(
     tmp_path: Path, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The join that is begun as if there were none has a result already, or is ended before it has."""
+    monkeypatch.setattr(asof_in_memory, "SHARE_OF_BUDGET", -1)
     has_ties, joined, done = asof_join._has_ties, asof_join._joined, threading.Event()
     begun: list[bool] = []
 
