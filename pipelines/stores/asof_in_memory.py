@@ -5,6 +5,7 @@ The rows that labels may see are those of `asof_join`, to which a join that does
 # ruff: noqa: S608 - every identifier in the queries is quoted
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +17,12 @@ from pipelines.stores import asof_join
 from pipelines.stores.asof_join import AT, BATCH_ROWS, KEY, NUMBERED, ROW, VALID_FROM, JoinView, both_sides, key_numbers
 from pipelines.stores.asof_match import NONE, Numbers, Ties, newest_rows
 
-SHARE_OF_BUDGET = 0.5
+SHARE_OF_BUDGET = 0.3  # for each side
 SORTING_BYTES = 96  # a row, while it is matched
 READ_ROWS = 131_072
-BEFORE_ALL = -(2**62)
+# A label without a key gets one that no row has; one without a time is before all rows.
+LABELS = f"SELECT coalesce({KEY}, 0)::BIGINT AS {KEY}, coalesce({AT}, {-(2**62)}) AS {AT}, {ROW} FROM label"
+ROWS = f"SELECT * REPLACE ({KEY}::BIGINT AS {KEY}) FROM hit WHERE {AT} IS NOT NULL"
 
 
 class TooLarge(Exception):
@@ -27,32 +30,40 @@ class TooLarge(Exception):
 
 
 def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.RecordBatchReader:
-    """Return what `asof_join.read_view` does: in memory where the rows need less than half of DuckDB's budget."""
+    """Return what `asof_join.read_view` does, in memory if labels and feature rows need little of DuckDB's budget."""
     (limit,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0]
     budget = int(SHARE_OF_BUDGET * TypeAdapter(ByteSize).validate_python(limit))
     try:
-        features, newest = _matched(connection, labels, view, budget)
+        features, newest = _matched(connection, beside, labels, view, budget)
     except TooLarge:
         return asof_join.read_view(connection, beside, labels, view)
     return pa.RecordBatchReader.from_batches(features.schema, _in_batches(features, newest))
 
 
-def _matched(connection: Any, labels: str, view: JoinView, budget: int) -> tuple[pa.Table, Numbers]:
+def _matched(connection: Any, beside: Any, labels: str, view: JoinView, budget: int) -> tuple[pa.Table, Numbers]:
     """Return feature rows, and for each label, in their order, the position of its own among them."""
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {NUMBERED} AS {key_numbers(labels, view)}")
-    asked = _read(connection, f"WITH {both_sides(labels, view, ties=False)} SELECT * FROM label", budget)
-    budget -= _size(asked)
+    # No temporary table: that would be seen by its own connection only.
+    connection.execute(f"CREATE OR REPLACE TABLE {NUMBERED} AS {key_numbers(labels, view)}")
+    with ThreadPoolExecutor(1, thread_name_prefix="labels") as thread:
+        reading = thread.submit(_read, connection, f"WITH {both_sides(labels, view, ties=False)} {LABELS}", budget)
+        rows = _read(beside, f"WITH {both_sides(labels, view, ties=False)} {ROWS}", budget)
+        asked = reading.result()
     try:
-        rows, newest = _newest(connection, labels, asked, view, budget, ties=False)
+        newest = _newest(rows, asked)
     except Ties:
-        rows, newest = _newest(connection, labels, asked, view, budget, ties=True)
+        rows = _read(beside, f"WITH {both_sides(labels, view, ties=True)} {ROWS}", budget)
+        newest = _newest(rows, asked)
     if view.ttl:
         found = np.flatnonzero(newest != NONE)
-        age = _numbers(asked, AT)[found] - _numbers(rows, VALID_FROM)[newest[found]]
+        age = _number(asked, AT)[found] - _number(rows, VALID_FROM)[newest[found]]
         newest[found[age > view.ttl // timedelta(microseconds=1)]] = NONE
     in_order = np.empty_like(newest)
-    in_order[_numbers(asked, ROW)] = newest
+    in_order[_number(asked, ROW)] = newest
     return rows.select(list(view.features.values())).combine_chunks(), in_order
+
+
+def _newest(rows: pa.Table, asked: pa.Table) -> Numbers:
+    return newest_rows(_number(rows, KEY), _number(rows, AT), _number(asked, KEY), _number(asked, AT))
 
 
 def _in_batches(features: pa.Table, newest: Numbers) -> Iterator[pa.RecordBatch]:
@@ -60,16 +71,6 @@ def _in_batches(features: pa.Table, newest: Numbers) -> Iterator[pa.RecordBatch]
     for start in range(0, len(newest), BATCH_ROWS):
         part = newest[start : start + BATCH_ROWS]
         yield from features.take(pa.array(part, mask=part == NONE)).to_batches()
-
-
-def _newest(
-    connection: Any, labels: str, asked: pa.Table, view: JoinView, budget: int, *, ties: bool
-) -> tuple[pa.Table, Numbers]:
-    """Return the rows that labels may see, and for each label the position of the newest among them."""
-    visible = f"WITH {both_sides(labels, view, ties=ties)} SELECT * FROM hit WHERE {AT} IS NOT NULL"
-    rows = _read(connection, visible, budget)
-    numbers = [_numbers(table, name) for table in (rows, asked) for name in (KEY, AT)]
-    return rows, newest_rows(*numbers)
 
 
 def _read(connection: Any, query: str, budget: int) -> pa.Table:
@@ -85,11 +86,10 @@ def _read(connection: Any, query: str, budget: int) -> pa.Table:
 
 
 def _size(rows: pa.Table | pa.RecordBatch) -> int:
-    return int(rows.nbytes) + SORTING_BYTES * rows.num_rows
+    size: int = rows.nbytes + SORTING_BYTES * rows.num_rows
+    return size
 
 
-def _numbers(rows: pa.Table, name: str) -> Numbers:
-    """A column as numbers; a label without a key has one that no row has, one without a time is before all rows."""
-    column = rows[name].cast(pa.int64()).fill_null(0 if name == KEY else BEFORE_ALL)
-    numbers: Numbers = column.to_numpy()
+def _number(rows: pa.Table, name: str) -> Numbers:
+    numbers: Numbers = rows[name].to_numpy()
     return numbers
