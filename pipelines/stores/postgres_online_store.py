@@ -150,7 +150,8 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
 
         count = sql.SQL("SELECT count(*) FROM {} WHERE entity_key = %s")
         with self._transaction(config) as cursor:
-            found = [cursor.execute(count.format(_table(config, view)), (key,)).fetchone() for view in views]
+            tables = _tables_there(cursor, [_name(config, view) for view in views])
+            found = [cursor.execute(count.format(table), (key,)).fetchone() for table in tables]
         return sum(int(row[0]) for row in found if row)
 
     def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
@@ -160,10 +161,11 @@ class ForwardPostgresOnlineStore(FeastRowWriter, OnlineStore):
 
         delete = sql.SQL("DELETE FROM {} WHERE entity_key = %s")
         with self._transaction(config) as cursor:
-            for view in views:
-                cursor.execute(delete.format(_table(config, view)), (key,))
+            tables = _tables_there(cursor, [_name(config, view) for view in views])
+            for table in tables:
+                cursor.execute(delete.format(table), (key,))
         with psycopg.connect(config.online_store.url, autocommit=True) as connection:
-            for table in (*(_table(config, view) for view in views), sql.Identifier(NOTES)):
+            for table in (*tables, sql.Identifier(NOTES)):
                 connection.execute(sql.SQL("VACUUM {}").format(table))
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
@@ -290,6 +292,15 @@ def _stamps(us: np.ndarray) -> pa.BinaryArray:
 
 def _name(config: "RepoConfig", view: "FeatureView") -> str:
     return str(compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning))
+
+
+def _tables_there(cursor: Any, names: list[str]) -> list["Identifier"]:
+    """Those tables that there are: a store that was emptied to be filled anew has none for a while."""
+    from psycopg import sql
+
+    cursor.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)")
+    there = {row[0] for row in cursor.fetchall()}
+    return [sql.Identifier(name) for name in names if name in there]
 
 
 def _table(config: "RepoConfig", view: "FeatureView") -> "Identifier":

@@ -147,7 +147,8 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity."""
         connection = self._get_conn(config)
-        counts = (f"SELECT count(*) FROM {_table(config, view)} WHERE entity_key = ?" for view in views)
+        tables = _tables_there(connection, config, views)
+        counts = (f"SELECT count(*) FROM {table} WHERE entity_key = ?" for table in tables)
         return sum(int(connection.execute(count, (key,)).fetchone()[0]) for count in counts)
 
     def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
@@ -159,8 +160,8 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         connection = self._get_conn(config)
         self._settle()
         with connection:
-            for view in views:
-                connection.execute(f"DELETE FROM {_table(config, view)} WHERE entity_key = ?", (key,))
+            for table in _tables_there(connection, config, views):
+                connection.execute(f"DELETE FROM {table} WHERE entity_key = ?", (key,))
         connection.execute("VACUUM")
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
@@ -195,6 +196,12 @@ def _name(config: "RepoConfig", view: "FeatureView") -> str:
 
 def _table(config: "RepoConfig", view: "FeatureView") -> str:
     return '"' + _name(config, view).replace('"', '""') + '"'
+
+
+def _tables_there(connection: sqlite3.Connection, config: "RepoConfig", views: Sequence["FeatureView"]) -> list[str]:
+    """The tables of those views that have one: a store that was deleted to be filled anew has none for a while."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return [_table(config, view) for view in views if _name(config, view) in there]
 
 
 def _text(name: str) -> str:

@@ -132,6 +132,7 @@ class OnlineStoreContract:
         for each in views:
             store.online.write_columns(store.config, each, encoded(store.config, each, batch([("u1", 3, NOON)])))
         store.write(("u2", 4, NOON))
+        views.append(view("declared elsewhere, and not brought here"))
         key = from_feast(store.config, [(entity("u1"), {}, NOON, None)]).keys[0].as_py()
         assert store.online.count_entity(store.config, views, key) > len(FEATURES)
         for _ in range(2):
