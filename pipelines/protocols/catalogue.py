@@ -113,6 +113,16 @@ TIMED_HSTU_BLEND = replace(
         ]
     },
 )
+TIMED_TWICE_HSTU_BLEND = replace(
+    HSTU_BLEND,
+    name="blend of two HSTU with times and linear models",
+    settings={
+        "parts": [
+            *2 * [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}],
+            *_linear_parts(0.16, 0.2, 0.04, transitions=TIMED_TRANSITIONS),
+        ]
+    },
+)
 # As many epochs as leave-one-out took: a validation part of its own would keep the newest tenth from the model.
 HSTU_WHOLE = replace(HSTU, stops_early=False)
 HSTU_BLEND_WHOLE = replace(
@@ -174,6 +184,7 @@ ML_1M_LEAVE_ONE_OUT_TIMED = replace(
     ),
     goal={"hit_rate_at_10": 0.365, "ndcg_at_10": 0.217},
     contenders=(
+        TIMED_TWICE_HSTU_BLEND,
         TIMED_HSTU_BLEND,
         TIMED_HSTU,
         TIMED_LINEAR_BLEND,

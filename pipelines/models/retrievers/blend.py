@@ -78,8 +78,10 @@ class Blend(Retriever):
         """Fit every part; choose the weights where asked to and validation rows are there."""
         figures: dict[str, float] = {}
         for number, part in enumerate(self.parts):
-            own = options.checkpoints and options.checkpoints / f"part_{number}"
-            fitted = part.fit(train, options=replace(options, checkpoints=own), validation=validation)
+            checkpoints = options.checkpoints and options.checkpoints / f"part_{number}"
+            # Seeds of their own: the same model twice is two models, whose errors partly cancel.
+            own = replace(options, checkpoints=checkpoints, seed=options.seed + number)
+            fitted = part.fit(train, options=own, validation=validation)
             figures |= {f"part_{number}_{name}": value for name, value in fitted.figures.items()}
         if self.settings.scale == "model":
             self.deviations = self._mean_deviations(train if validation is None else validation.queries, options.seed)

@@ -92,6 +92,13 @@ def test_each_part_keeps_its_checkpoints_in_a_folder_of_its_own(tmp_path: Path, 
     assert folders == [tmp_path / "part_0", tmp_path / "part_1", None, None]
 
 
+def test_the_same_model_twice_is_two_models() -> None:
+    blended = Blend(BlendSettings(parts=[ALS, ALS]))
+    blended.fit(walks(), options=RunOptions(seed=1))
+    one, other = (part.score(walks()) for part in blended.parts)
+    assert not np.allclose(one, other)
+
+
 def test_a_part_that_is_unknown_is_named():
     with pytest.raises(ConfigError, match="'nothing' is unknown"):
         Blend(BlendSettings(parts=[{"model": "nothing"}]))
