@@ -33,26 +33,25 @@ def read_view(connection: Any, beside: Any, labels: str, view: JoinView) -> pa.R
     """Return what `asof_join.read_view` does, in memory if labels and feature rows need little of DuckDB's budget."""
     (limit,) = connection.sql("SELECT current_setting('memory_limit')").fetchall()[0]
     budget = int(SHARE_OF_BUDGET * TypeAdapter(ByteSize).validate_python(limit))
-    try:
-        features, newest = _matched(connection, beside, labels, view, budget)
-    except TooLarge:
+    if (matched := _matched(connection, beside, labels, view, budget)) is None:
         return asof_join.read_view(connection, beside, labels, view)
+    features, newest = matched
     return pa.RecordBatchReader.from_batches(features.schema, _in_batches(features, newest))
 
 
-def _matched(connection: Any, beside: Any, labels: str, view: JoinView, budget: int) -> tuple[pa.Table, Numbers]:
-    """Return feature rows, and for each label, in their order, the position of its own among them."""
+def _matched(connection: Any, beside: Any, labels: str, view: JoinView, budget: int) -> tuple[pa.Table, Numbers] | None:
+    """Return feature rows, and for each label, in their order, the position of its own among them; None: too many."""
+    counts = f"SELECT (SELECT count(*) FROM {labels}), (SELECT count(*) FROM {view.relation})"
+    if max(connection.sql(counts).fetchall()[0]) * SORTING_BYTES > budget:
+        return None
     # No temporary table: that would be seen by its own connection only.
     connection.execute(f"CREATE OR REPLACE TABLE {NUMBERED} AS {key_numbers(labels, view)}")
-    with ThreadPoolExecutor(1, thread_name_prefix="labels") as thread:
-        reading = thread.submit(_read, connection, f"WITH {both_sides(labels, view, ties=False)} {LABELS}", budget)
-        rows = _read(beside, f"WITH {both_sides(labels, view, ties=False)} {ROWS}", budget)
-        asked = reading.result()
     try:
-        newest = _newest(rows, asked)
-    except Ties:
-        rows = _read(beside, f"WITH {both_sides(labels, view, ties=True)} {ROWS}", budget)
-        newest = _newest(rows, asked)
+        asked, rows, newest = _newest_rows(connection, beside, labels, view, budget)
+    except TooLarge:
+        return None
+    finally:
+        connection.execute(f"DROP TABLE {NUMBERED}")
     if view.ttl:
         found = np.flatnonzero(newest != NONE)
         age = _number(asked, AT)[found] - _number(rows, VALID_FROM)[newest[found]]
@@ -60,6 +59,21 @@ def _matched(connection: Any, beside: Any, labels: str, view: JoinView, budget: 
     in_order = np.empty_like(newest)
     in_order[_number(asked, ROW)] = newest
     return rows.select(list(view.features.values())).combine_chunks(), in_order
+
+
+def _newest_rows(
+    connection: Any, beside: Any, labels: str, view: JoinView, budget: int
+) -> tuple[pa.Table, pa.Table, Numbers]:
+    """Return labels, feature rows, and for each label the position of the newest row that it may see, at any age."""
+    with ThreadPoolExecutor(1, thread_name_prefix="labels") as thread:
+        reading = thread.submit(_read, connection, f"WITH {both_sides(labels, view, ties=False)} {LABELS}", budget)
+        rows = _read(beside, f"WITH {both_sides(labels, view, ties=False)} {ROWS}", budget)
+        asked = reading.result()
+    try:
+        return asked, rows, _newest(rows, asked)
+    except Ties:
+        rows = _read(beside, f"WITH {both_sides(labels, view, ties=True)} {ROWS}", budget)
+        return asked, rows, _newest(rows, asked)
 
 
 def _newest(rows: pa.Table, asked: pa.Table) -> Numbers:
