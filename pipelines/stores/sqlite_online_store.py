@@ -1,10 +1,10 @@
 """Feast's SQLite online store, made safe to read while it is written, fast to fill, and never going back in time.
 
 Feast's own store upserts whatever comes, so materializing an older window replaces newer values; it keeps event
-times in whole seconds; and it locks readers out while it writes. Rows stay in Feast's format: any Feast reader of
-SQLite can read them.
+times in whole seconds; and it locks readers out while it writes. A view shows rows in Feast's format: any Feast reader
+of SQLite can read them.
 """
-# ruff: noqa: S608 - the table's name is quoted, the rest of the text is fixed
+# ruff: noqa: S608 - names are quoted, the rest of the text is fixed
 
 import sqlite3
 from collections.abc import Sequence
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast.infra.online_stores.helpers import compute_table_id
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
 
-from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, from_texts, times_of
+from pipelines.stores import sqlite_tables
+from pipelines.stores.online_rows import NOTHING, FeastRowWriter, OnlineRows, times_of
 from pipelines.stores.sqlite_checkpoint import Checkpoints
+from pipelines.stores.sqlite_tables import quoted, rows_table, value_column
 
 if TYPE_CHECKING:
     from feast.feature_view import FeatureView
@@ -64,91 +67,70 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         entities_to_keep: Sequence[Any],
         partial: bool,
     ) -> None:
-        """Create the tables of the views that are kept, with Feast's columns and the exact event time beside them.
+        """Create the tables of the views that are kept, and columns for features that are new in them.
 
-        They have one index, their primary key: Feast's second one, of the entity key, is a part of it.
+        Raises:
+            FeatureStoreError: two features of a view differ in case alone.
         """
         connection = self._get_conn(config)
         connection.execute(f"CREATE TABLE IF NOT EXISTS {NOTES} (name TEXT PRIMARY KEY, note TEXT NOT NULL)")
         for view in tables_to_delete:
-            connection.execute(f"DROP TABLE IF EXISTS {_table(config, view)}")
-            connection.execute(f"DELETE FROM {NOTES} WHERE name = ?", (_name(config, view),))
+            sqlite_tables.drop(connection, _name(config, view))
+            with connection:
+                connection.execute(f"DELETE FROM {NOTES} WHERE name = ?", (_name(config, view),))
         for view in tables_to_keep:
-            table = _table(config, view)
-            connection.execute(f"""
-                CREATE TABLE IF NOT EXISTS {table} (
-                    entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, vector_value BLOB,
-                    event_ts timestamp, created_ts timestamp, event_us INTEGER, PRIMARY KEY (entity_key, feature_name)
-                ) WITHOUT ROWID
-            """)
-            columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-            if "event_us" not in columns:
-                connection.execute(f"ALTER TABLE {table} ADD COLUMN event_us INTEGER")
-        connection.commit()
+            sqlite_tables.make(connection, _name(config, view), [field.name for field in view.features])
 
     def write_columns(self, config: "RepoConfig", view: "FeatureView", rows: OnlineRows) -> None:
         """Write rows in one transaction; those older than what is there are left out."""
         if not rows.values:
             return
-        # One statement an entity: `?1` to `?4` are shared, then come the values, in the order of the table.
-        values = dict(sorted(rows.values.items()))
-        names = map(_text, values)
-        cells = ", ".join(f"(?1, {name}, ?{n}, ?2, nullif(?3, {NOTHING}), ?4)" for n, name in enumerate(names, start=5))
+        table, names = rows_table(_name(config, view)), [value_column(name) for name in rows.values]
+        given = ", ".join(f"?{n}" for n in range(5, 5 + len(names)))
+        taken = ", ".join(f"{name} = excluded.{name}" for name in names)
         upsert = f"""
-            INSERT INTO {_table(config, view)} (entity_key, feature_name, value, event_ts, created_ts, event_us)
-            VALUES {cells}
-            ON CONFLICT (entity_key, feature_name) DO UPDATE SET
-                value = excluded.value, event_ts = excluded.event_ts, created_ts = excluded.created_ts,
-                event_us = excluded.event_us
-            WHERE excluded.event_us >= coalesce(event_us, event_ts * 1000000)
+            INSERT INTO {table} (entity_key, event_ts, created_ts, event_us, {", ".join(names)})
+            VALUES (?1, ?2, nullif(?3, {NOTHING}), ?4, {given})
+            ON CONFLICT (entity_key) DO UPDATE SET
+                event_ts = excluded.event_ts, created_ts = excluded.created_ts, event_us = excluded.event_us, {taken}
+            WHERE excluded.event_us >= event_us
         """
         event, there = _local_seconds(rows.event_us), rows.created_us != NOTHING
         arrived = np.where(there, _local_seconds(np.where(there, rows.created_us, 0)), NOTHING)
         columns = [_bytearrays(rows.keys), event.tolist(), arrived.tolist(), rows.event_us.tolist()]
-        columns += map(_bytearrays, values.values())
+        columns += map(_bytearrays, rows.values.values())
         with self._get_conn(config) as connection:
             connection.executemany(upsert, zip(*columns, strict=True))
         if self._checkpoints:
-            self._checkpoints.wrote(len(values) * rows.keys.nbytes + sum(column.nbytes for column in values.values()))
+            self._checkpoints.wrote(rows.keys.nbytes + sum(column.nbytes for column in rows.values.values()))
 
     def read_columns(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> OnlineRows:
         """Return what is there for each key; `event_us` is `NOTHING` where a feature of the view is missing."""
-        connection, asked = self._get_conn(config), keys.to_pylist()
-        names = sorted(field.name for field in view.features)
-        wanted = ", ".join(map(_text, names))
-        found: list[tuple[bytes, int, str]] = []
-        for start in range(0, len(asked), KEYS_AT_ONCE):
-            part = asked[start : start + KEYS_AT_ONCE]
-            # Of each key all cells are read: the plus keeps SQLite from looking each of them up.
-            query = f"""
-                SELECT entity_key, min(us), group_concat(hex(value)) FROM (
-                    SELECT entity_key, value, coalesce(event_us, event_ts * 1000000) AS us
-                    FROM {_table(config, view)}
-                    WHERE entity_key IN ({", ".join("?" * len(part))}) AND +feature_name IN ({wanted})
-                    ORDER BY entity_key, feature_name
-                ) GROUP BY entity_key HAVING count(*) = {len(names)}
-            """
-            found += connection.execute(query, part)
-        return from_texts(keys, names, found)
+        names = [field.name for field in view.features]
+        # Named with their table: a quoted name that is no column would be a text to SQLite.
+        columns = [f"r.{value_column(name)}" for name in names]
+        whole = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+        found = self._found(config, view, keys, f"entity_key, event_us, {', '.join(columns)}", whole)
+        kinds = [pa.binary(), pa.int64(), *(pa.binary() for _ in names)]
+        there = zip(*found, strict=True) if found else ((), *((),) * (len(kinds) - 1))
+        found_keys, us, *values = (pa.array(part, kind) for part, kind in zip(there, kinds, strict=True))
+        row = pc.index_in(keys, found_keys)
+        return OnlineRows(
+            keys=keys,
+            values={name: part.take(row).fill_null(b"") for name, part in zip(names, values, strict=True)},
+            event_us=us.take(row).fill_null(NOTHING).to_numpy(zero_copy_only=False),
+            created_us=np.full(len(keys), NOTHING),
+        )
 
     def event_times(self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray) -> np.ndarray:
         """Return for each key its oldest event time, `NOTHING` where there is no row."""
-        connection, asked = self._get_conn(config), keys.to_pylist()
-        found: list[tuple[bytes, int]] = []
-        for start in range(0, len(asked), KEYS_AT_ONCE):
-            part = asked[start : start + KEYS_AT_ONCE]
-            query = f"""
-                SELECT entity_key, min(coalesce(event_us, event_ts * 1000000)) FROM {_table(config, view)}
-                WHERE entity_key IN ({", ".join("?" * len(part))}) GROUP BY entity_key
-            """
-            found += connection.execute(query, part)
-        return times_of(keys, found)
+        return times_of(keys, self._found(config, view, keys, "entity_key, event_us", "true"))
 
     def count_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> int:
         """Return how many cells there are of an entity."""
         connection = self._get_conn(config)
-        tables = _tables_there(connection, config, views)
-        counts = (f"SELECT count(*) FROM {table} WHERE entity_key = ?" for table in tables)
+        shown = (quoted(name) for name in _names_there(connection, config, views))
+        counts = (f"SELECT count(*) FROM {view} WHERE entity_key = ?" for view in shown)
         return sum(int(connection.execute(count, (key,)).fetchone()[0]) for count in counts)
 
     def erase_entity(self, config: "RepoConfig", views: Sequence["FeatureView"], key: bytes) -> None:
@@ -160,8 +142,8 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         connection = self._get_conn(config)
         self._settle()
         with connection:
-            for table in _tables_there(connection, config, views):
-                connection.execute(f"DELETE FROM {table} WHERE entity_key = ?", (key,))
+            for name in _names_there(connection, config, views):
+                connection.execute(f"DELETE FROM {rows_table(name)} WHERE entity_key = ?", (key,))
         connection.execute("VACUUM")
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if busy:
@@ -184,6 +166,21 @@ class WalSqliteOnlineStore(FeastRowWriter, SqliteOnlineStore):
         self._settle()
         super().teardown(config, tables, entities)
 
+    def _found(
+        self, config: "RepoConfig", view: "FeatureView", keys: pa.BinaryArray, columns: str, condition: str
+    ) -> list[Any]:
+        """Columns of the rows that there are of some keys and that a condition holds for, in any order."""
+        connection, asked = self._get_conn(config), keys.to_pylist()
+        found: list[Any] = []
+        for start in range(0, len(asked), KEYS_AT_ONCE):
+            part = asked[start : start + KEYS_AT_ONCE]
+            query = f"""
+                SELECT {columns} FROM {rows_table(_name(config, view))} AS r
+                WHERE entity_key IN ({", ".join("?" * len(part))}) AND {condition}
+            """
+            found += connection.execute(query, part)
+        return found
+
     def _settle(self) -> None:
         if self._checkpoints:
             self._checkpoints.wait()
@@ -194,18 +191,10 @@ def _name(config: "RepoConfig", view: "FeatureView") -> str:
     return str(compute_table_id(config.project, view, versioned))
 
 
-def _table(config: "RepoConfig", view: "FeatureView") -> str:
-    return '"' + _name(config, view).replace('"', '""') + '"'
-
-
-def _tables_there(connection: sqlite3.Connection, config: "RepoConfig", views: Sequence["FeatureView"]) -> list[str]:
+def _names_there(connection: sqlite3.Connection, config: "RepoConfig", views: Sequence["FeatureView"]) -> list[str]:
     """The tables of those views that have one: a store that was deleted to be filled anew has none for a while."""
-    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    return [_table(config, view) for view in views if _name(config, view) in there]
-
-
-def _text(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"
+    names = (_name(config, view) for view in views)
+    return [name for name in names if sqlite_tables.is_there(connection, name)]
 
 
 def _bytearrays(column: pa.BinaryArray) -> list[bytearray]:

@@ -73,7 +73,7 @@ class Backfills:
     def online_rows(self) -> dict[str, Any]:
         """Every row of the online store, without when it was written."""
         with sqlite3.connect(f"file:{self.home}/feast/online.db?mode=ro", uri=True) as store:
-            tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
             columns = "hex(entity_key), feature_name, hex(value), event_ts"
             return {
                 table: sorted(store.execute(f"SELECT {columns} FROM {table}").fetchall())

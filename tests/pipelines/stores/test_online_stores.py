@@ -9,15 +9,17 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
+import pyarrow as pa
 import pytest
 import redis
 from feast import FeatureStore
 from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Int64
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipelines.errors import FeatureStoreError
 from pipelines.stores.online_encoding import timestamps
-from pipelines.stores.online_rows import from_feast
+from pipelines.stores.online_rows import NOTHING, from_feast
 from tests.contracts.online_store import NOON, TICK, USER, OnlineStoreContract, OpenStore, entity, opened, view
 from tests.support.servers import no_postgres, no_redis, postgres_database, redis_server
 
@@ -84,6 +86,52 @@ class TestSqlite(OnlineStoreContract):
         with sqlite3.connect(settings["path"]) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
+
+    def test_cells_that_an_earlier_version_wrote_are_taken_over(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        us, cells = 1_709_294_400_000_001, {"num": Value(int64_val=1), "gone": Value(string_val="old")}
+        (key,) = from_feast(opened(tmp_path, settings).config, [(entity("u1"), {}, NOON, None)]).keys.to_pylist()
+        with sqlite3.connect(settings["path"]) as connection:
+            connection.execute("""
+                CREATE TABLE contract_activity (
+                    entity_key BLOB, feature_name TEXT, value BLOB, value_text TEXT, vector_value BLOB,
+                    event_ts timestamp, created_ts timestamp, event_us INTEGER, PRIMARY KEY (entity_key, feature_name)
+                ) WITHOUT ROWID
+            """)
+            rows = [(key, name, value.SerializeToString(), us // 1_000_000, us) for name, value in cells.items()]
+            insert = "INSERT INTO contract_activity (entity_key, feature_name, value, event_ts, event_us) VALUES "
+            connection.executemany(insert + "(?, ?, ?, ?, ?)", rows)
+        connection.close()
+        feast = opened(tmp_path, settings)
+        for _ in range(2):
+            feast.apply([USER, view(features={"num": Int64, "more": Int64})])
+        store = OpenStore(feast, feast.get_feature_view("activity"))
+        (_, found), *_ = store.online.online_read(store.config, store.view, [entity("u1")], ["num"])
+        assert found == cells
+        assert store.online.event_times(store.config, store.view, pa.array([key])).tolist() == [us]
+        assert store.online.count_entity(store.config, [store.view], key) == 2
+
+    def test_features_that_differ_in_case_alone_are_refused(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        with pytest.raises(FeatureStoreError, match="'num' and 'Num'; expected names that differ in more"):
+            opened(tmp_path, settings).apply([USER, view(features={"num": Int64, "Num": Int64})])
+
+    def test_names_may_hold_whatever_they_like(self, settings: dict[str, Any], tmp_path: Path) -> None:
+        feast = opened(tmp_path, settings)
+        names = ["it's", 'a "quoted" one', "event_ts", "entity_key"]
+        feast.apply([USER, view(features=dict.fromkeys(names, Int64))])
+        store = OpenStore(feast, feast.get_feature_view("activity"))
+        given = {name: Value(int64_val=number) for number, name in enumerate(names)}
+        store.online.online_write_batch(store.config, store.view, [(entity("u1"), given, NOON, None)], None)
+        (_, found), *_ = store.online.online_read(store.config, store.view, [entity("u1")], names)
+        assert found == given
+        assert (store.read("u1").event_us != NOTHING).all()
+
+    def test_a_view_that_is_no_longer_declared_leaves_nothing(self, store: OpenStore, settings: dict[str, Any]) -> None:
+        store.write(("u1", 1, NOON))
+        store.feast.apply([], objects_to_delete=[store.view], partial=False)
+        with sqlite3.connect(settings["path"]) as connection:
+            left = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE '%activity%'").fetchall()
+        connection.close()
+        assert left == []
 
 
 class TestRedis(OnlineStoreContract):
