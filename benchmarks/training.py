@@ -3,11 +3,12 @@
     python benchmarks/training.py [--data FOLDER] [--rows 200000] [--epochs 3] [--batches 1024 4096] [--engines ...]
 
 Each engine trains 64-dimensional user and item vectors on the same interactions, in a process of its own, one after
-the other: ours (`train_two_tower` with ids alone), plain TensorFlow Recommenders (Retrieval task, Adagrad 0.1, as in
-its tutorial; in an environment of its own with its versions pinned, made below `--cache` on first use), plain Keras
-with keras-rs (one-hot labels, as in its example), and `implicit`'s weighted ALS. Towers are an embedding and two dense
-layers of 64. The data is MovieLens-1M (`FOLDER/ml-1m`) or made up, 6,040 users and 3,706 items; the last item of 2,000
-users is held out and looked for among all items that the user did not train on.
+the other: ours (`train_two_tower` with ids alone; `tandem-jax` is the same by Keras' other backend), plain TensorFlow
+Recommenders (Retrieval task, Adagrad 0.1, as in its tutorial; in an environment of its own with its versions pinned,
+made below `--cache` on first use), plain Keras with keras-rs (one-hot labels, as in its example), and `implicit`'s
+weighted ALS. Towers are an embedding and two dense layers of 64. The data is MovieLens-1M (`FOLDER/ml-1m`) or made up,
+6,040 users and 3,706 items; the last item of 2,000 users is held out and looked for among all items that the user did
+not train on.
 
 Printed: examples a second of wall time and of processor time after the first epoch (which builds the graph), recall@50
 after each epoch, and seconds until the recall that TensorFlow Recommenders ends with. Beside them the floor of a
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 DIM, NUM_HELD_OUT, TOP, SEED = 64, 2_000, 50, 0
-TFRS = "tensorflow-recommenders"
+TFRS, JAX = "tensorflow-recommenders", "tandem-jax"
 PINNED = ROOT / "benchmarks" / "tfrs-requirements.txt"
 
 
@@ -86,6 +87,8 @@ def run(engine: str, batch: int, arguments: argparse.Namespace, file: Path) -> d
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "OPENBLAS_NUM_THREADS": "1"}
     if engine == TFRS:
         environment |= {"TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": ""}
+    if engine == JAX:
+        environment |= {"KERAS_BACKEND": "jax"}
     ran = subprocess.run(
         [str(part) for part in command], env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -304,6 +307,7 @@ def _processor() -> float:
 
 ENGINES: dict[str, Callable[[Any, int, int], dict[str, Any]]] = {
     "tandem": tandem,
+    JAX: tandem,
     TFRS: tensorflow_recommenders,
     "keras-rs": keras_rs,
     "als": als,
