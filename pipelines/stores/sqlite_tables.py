@@ -114,9 +114,8 @@ def _take_over(connection: sqlite3.Connection, name: str, features: Sequence[str
 
 def _view(name: str, features: Sequence[str]) -> str:
     """One row a feature that has a value: features are the inner loop, so one look-up finds an entity."""
-    cell = (
-        "CASE " + "".join(f"WHEN f.column1 = {_text(name)} THEN r.{value_column(name)} " for name in features) + "END"
-    )
+    cells = (f"WHEN {_text(feature)} THEN r.{value_column(feature)}" for feature in features)
+    cell = f"CASE f.column1 {' '.join(cells)} END"
     names = ", ".join(f"({_text(feature)})" for feature in features)
     return f"""
         CREATE VIEW {quoted(name)} ({FEASTS_COLUMNS}) AS
