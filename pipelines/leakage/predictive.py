@@ -3,97 +3,101 @@
 All labels are positive, so there are two questions. Does a feature tell a label's high value from a low one? And does
 it tell the item that was used from another one, drawn by how often items had been used before that moment, with
 features as of that moment? Drawn that way an honest popularity says little, and a feature that counts the label itself
-says almost all. A feature is scored by histogram: the share of positives in each of its ranges, learnt on one half of
-the rows and measured on the other, with a range of its own for *missing*. So any shape of dependence is found, the
-pattern of nulls included, and chance is not.
+says almost all. Numbers, text, lists of text and the context are tried; a moment counts as seconds before the label's.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from pipelines.contracts import LeakageCheck, LeakageFinding
+from pipelines.inputs.text import tokenize
+from pipelines.leakage.alone import Floats, Labels, histogram_auc, most_telling, values_auc
 from pipelines.leakage.evidence import Evidence, outcome
 from pipelines.leakage.recompute import feature_columns
 
 NAME = "no_feature_gives_the_label_away"
-NUM_RANGES = 32
 NUM_OTHERS = 3
-NUMBERS = ("BIGINT", "INTEGER", "FLOAT", "DOUBLE", "BOOLEAN")
-Floats = NDArray[np.float64]
-Labels = NDArray[np.bool_]
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+NUMBERS = (*_INTEGERS, "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
+MOMENTS = ("TIMESTAMP", "DATE")
+VALUES = ("VARCHAR", "VARCHAR[]")
+WORDS = ("title", "text")
+"""Text that models read word by word, not as one value."""
+CONTEXT = ("device",)
+"""Columns of the label itself that models read."""
+
+
+class Probe(NamedTuple):
+    """One feature, and what it might tell: `column` and bool `labels`, both `[num_rows]`."""
+
+    feature: str
+    target: str
+    column: pa.ChunkedArray
+    labels: Labels
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text, or lists of text."""
+        return bool(pa.types.is_string(self.column.type) or pa.types.is_list(self.column.type))
+
+    def area(self) -> float:
+        """Return how well the feature alone tells the labels."""
+        if self.is_text:
+            return values_auc(self._values(), self.labels)
+        return histogram_auc(_floats(self.column), self.labels)
+
+    def told_by(self) -> str | None:
+        """Return the value that tells most; of numbers, none."""
+        return most_telling(self._values(), self.labels) if self.is_text else None
+
+    def _values(self) -> pa.ChunkedArray:
+        """The values of each row; those of a title are its words."""
+        if self.feature not in WORDS:
+            return self.column
+        coded = self.column.combine_chunks().dictionary_encode()  # a title is in many rows
+        return pa.chunked_array([tokenize(coded.dictionary).take(coded.indices)])
 
 
 def no_feature_gives_the_label_away(evidence: Evidence) -> LeakageCheck:
     """Measure how well each feature alone predicts the value, and the item; above `max_auc` it is suspect."""
     num_rows = evidence.sample("probed", evidence.config.num_probed)
     figures, findings = {}, []
-    for feature, target, values, labels in (*_against_value(evidence), *_against_items(evidence)):
-        area = histogram_auc(values, labels)
-        figures[f"{feature}, {target}"] = round(area, 4)
+    for probe in (*_against_value(evidence), *_against_items(evidence)):
+        area = probe.area()
+        figures[f"{probe.feature}, {probe.target}"] = round(area, 4)
         if area > evidence.config.max_auc:
-            findings.append(_finding(evidence, feature, target, area))
+            findings.append(_finding(evidence, probe, area))
+    untried = sorted(set(feature_columns(evidence)) - set(_tried(evidence)))
+    note = f"not tried alone, being lists of numbers or nested: {', '.join(untried)}" if untried else ""
     question = f"Does each feature alone tell the label with an AUC of at most {evidence.config.max_auc}?"
-    return outcome(NAME, question, num_rows, findings, figures=figures)
+    return outcome(NAME, question, num_rows, findings, figures=figures, note=note)
 
 
-def histogram_auc(values: Floats, labels: Labels) -> float:
-    """Return how well `values` alone tells `labels`, 0.5 for not at all and 1 for perfectly.
-
-    Args:
-        values: `[num_rows]`, NaN where missing.
-        labels: bool `[num_rows]`.
-
-    Returns:
-        Area under the curve of the share of positives in each range of values, cross-fitted over two halves.
-    """
-    if labels.all() or not labels.any():
-        return 0.5
-    known = values[~np.isnan(values)]
-    # Ranges end below a value that many rows share, so that it has one of its own.
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, NUM_RANGES + 1))) if known.size else np.zeros(0)
-    ranges = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
-    half = np.random.default_rng(0).permutation(len(values)) % 2
-    scores = np.empty(len(values))
-    for fold in (0, 1):
-        learn, apply = half != fold, half == fold
-        total = np.bincount(ranges[learn], minlength=len(edges) + 2)
-        positive = np.bincount(ranges[learn & labels], minlength=len(edges) + 2)
-        scores[apply] = ((positive + labels.mean()) / (total + 1))[ranges[apply]]
-    return float(np.mean([_auc(scores[half == fold], labels[half == fold]) for fold in (0, 1)]))
-
-
-def _auc(scores: Floats, labels: Labels) -> float:
-    """Share of (positive, negative) pairs in the right order, ties half."""
-    num_positive = int(labels.sum())
-    if num_positive in (0, len(labels)):
-        return 0.5
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    wins = ranks[labels].sum() - num_positive * (num_positive + 1) / 2
-    return float(wins / (num_positive * (len(labels) - num_positive)))
-
-
-def _against_value(evidence: Evidence) -> Iterator[tuple[str, str, Floats, Labels]]:
-    """Each numeric feature, and whether the label's value is above the middle one."""
-    table = evidence.connection.sql("SELECT * FROM probed WHERE value IS NOT NULL ORDER BY row").to_arrow_table()
-    value = _floats(table["value"])
+def _against_value(evidence: Evidence) -> Iterator[Probe]:
+    """Each feature, and whether the label's value is above the middle one."""
+    tried = _tried(evidence)
+    columns = ", ".join(f'{sql.format(side="p")} AS "{name}"' for name, sql in tried.items())
+    table = evidence.connection.sql(
+        f"SELECT value AS target_value, {columns} FROM probed p WHERE value IS NOT NULL ORDER BY row"
+    ).to_arrow_table()
+    value = _floats(table["target_value"])
     if not len(value) or value.min() == value.max():
         return
     middle = np.median(value)
     high = value > middle if (value > middle).any() else value >= middle
-    for name in _numeric(evidence):
-        yield name, "value", _floats(table[name]), high
+    for name in tried:
+        yield Probe(name, "value", table[name], high)
 
 
-def _against_items(evidence: Evidence) -> Iterator[tuple[str, str, Floats, Labels]]:
+def _against_items(evidence: Evidence) -> Iterator[Probe]:
     """Each feature of the item, or of user and item, for items that were used and items that were not."""
     _draw_others(evidence)
-    names = _item_features(evidence)
+    there = {name for (name,) in evidence.rows("SELECT column_name FROM (DESCRIBE others)")}
     selected = {
-        **{name: f'{{side}}."{name}"' for name in names},
+        **{name: sql for name, sql in _tried(evidence).items() if name in there},
         **{
             f"{name} has the item": f'list_contains(p."{name}", {{side}}.item_id)::INT'
             for name in _item_lists(evidence)
@@ -106,7 +110,7 @@ def _against_items(evidence: Evidence) -> Iterator[tuple[str, str, Floats, Label
     table = evidence.connection.sql("FROM side_p UNION ALL BY NAME FROM side_o").to_arrow_table()
     used = np.asarray(table["used"])
     for name in selected:
-        yield name, "item used", _floats(table[name]), used
+        yield Probe(name, "item used", table[name], used)
 
 
 def _draw_others(evidence: Evidence) -> None:
@@ -164,15 +168,18 @@ def _feature_table(evidence: Evidence, name: str) -> object:
     return evidence.lake.dataset(FEATURE_TABLES[name].lake_table, version=version)
 
 
-def _numeric(evidence: Evidence) -> list[str]:
+def _tried(evidence: Evidence) -> dict[str, str]:
+    """Feature, or column of the context -> SQL of what is tried of it, with a place for the `side` it is read from."""
     kinds = evidence.columns()
-    return [name for name in feature_columns(evidence) if kinds[name].startswith(NUMBERS) and "[" not in kinds[name]]
+    sql = {name: _sql(name, kinds[name]) for name in (*feature_columns(evidence), *CONTEXT) if name in kinds}
+    return {name: tried for name, tried in sql.items() if tried}
 
 
-def _item_features(evidence: Evidence) -> list[str]:
-    """Numeric features that depend on the item, so that another item has another value."""
-    there = {name for (name,) in evidence.rows("SELECT column_name FROM (DESCRIBE others)")}
-    return [name for name in _numeric(evidence) if name in there]
+def _sql(name: str, kind: str) -> str | None:
+    column = f'{{side}}."{name}"'
+    if kind.startswith(MOMENTS) and "[" not in kind:
+        return f"({{side}}.moment - epoch_us({column})) / 1e6"
+    return column if kind in VALUES or (kind.startswith(NUMBERS) and "[" not in kind) else None
 
 
 def _item_lists(evidence: Evidence) -> list[str]:
@@ -185,11 +192,12 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _finding(evidence: Evidence, feature: str, target: str, area: float) -> LeakageFinding:
-    told = "whether the value is high" if target == "value" else "the item used from another one"
+def _finding(evidence: Evidence, probe: Probe, area: float) -> LeakageFinding:
+    told = "whether the value is high" if probe.target == "value" else "the item used from another one"
     ((event, user, item),) = evidence.rows("SELECT event_id, user_id, item_id FROM probed WHERE row = 0")
+    value = probe.told_by()
     return LeakageFinding(
-        feature=feature,
+        feature=probe.feature,
         problem=f"alone tells {told} with an AUC of {area:.3f}; at most {evidence.config.max_auc} is plausible",
-        example=f"event {event} of user {user} and item {item}",
+        example=f"event {event} of user {user} and item {item}" + (f"; most by {value!r}" if value else ""),
     )

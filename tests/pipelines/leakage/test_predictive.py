@@ -6,10 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.leakage.predictive import histogram_auc, no_feature_gives_the_label_away
+from pipelines.leakage.predictive import no_feature_gives_the_label_away
 from tests.support.leakage import Built
-
-RNG = np.random.default_rng(0)
 
 
 def test_clean_features_pass(clean: Built) -> None:
@@ -49,15 +47,58 @@ def test_a_feature_that_only_used_items_have_is_found(clean: Built) -> None:
     assert {finding.feature for finding in findings} >= {"item_num_events", "item_num_events_30d"}
 
 
-@pytest.mark.parametrize("shape", ["rising", "falling", "middle", "missing"])
-def test_any_shape_of_dependence_is_found(shape: str) -> None:
-    x = RNG.random(4_000)
-    labels = {"rising": x > 0.5, "falling": x < 0.5, "middle": abs(x - 0.5) < 0.2, "missing": x > 0.5}[shape]
-    values = np.where(labels, np.nan, 1.0) if shape == "missing" else x
-    assert histogram_auc(values, labels) > 0.98
+def planted(rows: pa.Table, name: str, high: str, low: str) -> pa.Array:
+    """A list feature with one more value a row: `high` where the label's value is."""
+    values, lists = rows["value"].to_pylist(), rows[name].to_pylist()
+    pairs = zip(lists, values, strict=True)
+    return pa.array(
+        [[*(old or []), high if (value or 0) > 2.5 else low] for old, value in pairs], pa.list_(pa.string())
+    )
 
 
-def test_chance_is_not_mistaken_for_dependence() -> None:
-    assert abs(histogram_auc(RNG.random(4_000), RNG.random(4_000) > 0.5) - 0.5) < 0.03
-    assert histogram_auc(np.full(50, np.nan), np.arange(50) > 20) == 0.5
-    assert histogram_auc(RNG.random(50), np.ones(50, bool)) == 0.5
+@pytest.mark.parametrize("name", ["attributes", "taste_categories"])
+def test_a_value_in_a_list_that_gives_the_label_away_is_found(tmp_path: Path, clean: Built, name: str) -> None:
+    built = clean.with_column(tmp_path / "set", name, lambda rows: planted(rows, name, "churn=no", "churn=yes"))
+    (finding,) = no_feature_gives_the_label_away(built.evidence()).findings
+    assert finding.feature == name
+    assert "whether the value is high" in finding.problem
+    assert "churn=" in finding.example
+
+
+@pytest.mark.parametrize("name", ["mood", "device"])
+def test_text_that_gives_the_label_away_is_found(tmp_path: Path, clean: Built, name: str) -> None:
+    def mood(rows: pa.Table) -> pa.Array:
+        return pa.array([None if value is None else f"mood {value}" for value in rows["value"].to_pylist()])
+
+    built = clean.with_column(tmp_path / "set", name, mood)
+    (finding,) = no_feature_gives_the_label_away(built.evidence()).findings
+    assert finding.feature == name
+
+
+def test_a_moment_that_gives_the_label_away_is_found(tmp_path: Path, clean: Built) -> None:
+    """Only as seconds before its own label's moment: the moments themselves tell nothing."""
+
+    def planned(rows: pa.Table) -> pa.Array:
+        hours = np.where(np.nan_to_num(rows["value"].to_numpy()) > 2.5, 3_600_000_000, 7_200_000_000)
+        moments = rows["event_timestamp"].cast(pa.int64()).to_numpy() - hours
+        return pa.array(moments).cast(pa.timestamp("us", tz="UTC"))
+
+    built = clean.with_column(tmp_path / "set", "planned_at", planned)
+    (finding,) = no_feature_gives_the_label_away(built.evidence()).findings
+    assert finding.feature == "planned_at"
+
+
+def test_a_word_that_only_used_items_have_is_found(tmp_path: Path, clean: Built) -> None:
+    def starred(rows: pa.Table) -> pa.Array:
+        return pa.array([f"{title or ''} (sold)" for title in rows["title"].to_pylist()])
+
+    built = clean.with_column(tmp_path / "set", "title", starred)
+    (finding,) = no_feature_gives_the_label_away(built.evidence()).findings
+    assert (finding.feature, "most by 'sold'" in finding.example) == ("title", True)
+
+
+def test_every_feature_is_tried_or_named(clean: Built) -> None:
+    check = no_feature_gives_the_label_away(clean.evidence())
+    tried = {name.split(", ")[0] for name in check.figures}
+    assert {"attributes", "taste_categories", "title", "categories", "device", "last_known_at"} <= tried
+    assert "taste_weights" in check.note
