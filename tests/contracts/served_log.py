@@ -1,8 +1,13 @@
 """What every `ServedLog` does, wherever it keeps its records."""
 
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from pipelines.config import REPOSITORY
 from pipelines.stores.served import ServedLog
 
 KEEP = timedelta(hours=1)
@@ -21,8 +26,20 @@ def batch_ids(log: ServedLog, batch: Any) -> list[str]:
     return [r["event_id"] for chunk in log.read(batch) for r in chunk]
 
 
+WRITER = """
+import sys
+{opening}
+writer, acknowledged = sys.argv[1:]
+with open(acknowledged, "w", buffering=1) as file:
+    for number in range(100_000):
+        record = {{"event_id": f"{{writer}}-{{number}}", "user_id": "u", "item_id": "i", "event_type": "view"}}
+        log.append("tiny", [record])
+        print(f"{{writer}}-{{number}}", file=file)
+"""
+
+
 class ServedLogContract:
-    """`open_log()` returns another process's view of the same place."""
+    """`open_log()` returns another process's view of the same place; `opening` is Python that makes it, named `log`."""
 
     def test_records_are_stamped_with_their_arrival(self, open_log: Any) -> None:
         before = datetime.now(UTC)
@@ -160,3 +177,36 @@ class ServedLogContract:
         assert log.claim(NAME, after=0) is None
         log.append(NAME, [record("c")])
         assert batch_ids(log, log.claim(NAME, after=0)) == ["c"]
+
+    def test_drains_beside_writers_that_are_killed_lose_and_repeat_nothing(
+        self, open_log: Any, opening: str, tmp_path: Path
+    ) -> None:
+        """Three processes write as fast as they can while batches are claimed; then `kill -9`."""
+        files = [tmp_path / f"acknowledged-{n}" for n in range(3)]
+        command = [sys.executable, "-c", WRITER.format(opening=opening)]
+        writers = [subprocess.Popen([*command, str(n), str(file)], cwd=REPOSITORY) for n, file in enumerate(files)]
+        log, ends, found = open_log(), list[str](), list[str]()
+        deadline = time.monotonic() + 60
+        while (len(found) < 500 or len(ends) < 4) and time.monotonic() < deadline:
+            _drain(log, ends, found)
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+        _drain(log, ends, found)
+        acknowledged = {line for file in files for line in file.read_text().split()}
+        assert len(ends) > 3
+        assert len(found) == len(set(found)), "an event is in two batches"
+        assert acknowledged <= set(found), "an acknowledged event is in no batch"
+        assert len(set(found) - acknowledged) <= 3, "at most the one each was writing"
+
+
+def _drain(log: ServedLog, ends: list[str], found: list[str]) -> None:
+    """Claim and release what waits; the batch's end and its events are added to those of earlier ones."""
+    batch = log.claim(NAME, after=0)
+    if batch is not None:
+        stamps = [r["ingested_at"] for chunk in log.read(batch) for r in chunk]
+        assert stamps == sorted(stamps)
+        assert not ends or not stamps or stamps[0] >= ends[-1], "stamped before the end of an earlier batch"
+        ends.append(batch.until.isoformat(timespec="microseconds"))
+        found.extend(batch_ids(log, batch))
+        log.release(batch, keep=KEEP)

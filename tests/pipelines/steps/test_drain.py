@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import redis
 
-from pipelines.config import ValidationConfig
+from pipelines.config import REPOSITORY, ValidationConfig
 from pipelines.contracts import EVENTS, ITEMS, QUARANTINE, USERS, Drain, IngestedPartition
 from pipelines.data.lake import Lake
 from pipelines.data.schemas import LAKE_SCHEMAS
@@ -24,12 +25,16 @@ from pipelines.steps.seal_events import seal_events
 from pipelines.steps.validate_partition import validate_partition
 from pipelines.stores.artifacts import LocalArtifacts
 from pipelines.stores.forgotten import ForgottenUsers
-from pipelines.stores.served import FORGOTTEN_LOG, UNASSIGNED, UNREADABLE, open_served
+from pipelines.stores.served import EVENT_LOG, FORGOTTEN_LOG, UNASSIGNED, UNREADABLE, open_served
 from pipelines.stores.served_files import ServedFiles
+from pipelines.stores.served_streams import ServedStreams
 from tests.contracts.served_log import record
+from tests.support.redis_server import SERVER, killable_redis, redis_server
 
 KEEP = timedelta(hours=1)
 START = datetime(2024, 1, 1, tzinfo=UTC)
+
+needs_redis = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
 
 
 class NoReport:
@@ -53,11 +58,11 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Platform:
-    """A home with a lake of two items and a user, and its event log."""
+    """A home with a lake of two items and a user, and its event log: in files, or in the Redis of an address."""
 
-    def __init__(self, home: Path, *, fill: bool = True) -> None:
+    def __init__(self, home: Path, *, fill: bool = True, address: str = "") -> None:
         self.home = home
-        self.log = ServedFiles(home / "serving" / "events")
+        self.log: Any = ServedStreams(address, EVENT_LOG) if address else ServedFiles(home / "serving" / "events")
         self.where: dict[str, Any] = {"lake": Lake(home / "lake"), "artifacts": LocalArtifacts(home / "runs")}
         if fill:
             items = [{"item_id": name, "title": name, "updated_at": START} for name in ("i", "j")]
@@ -206,17 +211,43 @@ def test_staged_rows_of_old_batches_are_deleted(platform: Platform) -> None:
     assert [len(list(folder.iterdir())) for folder in folders] == [0, 0]
 
 
+@pytest.fixture(scope="module")
+def redis_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as address:
+        yield address
+
+
+@pytest.fixture
+def on_redis(tmp_path: Path, redis_address: str) -> Iterator[Platform]:
+    client = redis.Redis.from_url(redis_address)
+    client.flushdb()
+    client.close()
+    found = Platform(tmp_path, address=redis_address)
+    yield found
+    found.log.close()
+
+
 DIES = """
 import os, signal, sys, types
 from pathlib import Path
+import redis
 from pipelines.data.lake import Lake
 from pipelines.stores import served_files
+from pipelines.stores.served_streams import ServedStreams
 from tests.pipelines.steps.test_drain import NoReport, Platform
 
 stand_in = sys.modules["pipelines.data.expectations"] = types.ModuleType("pipelines.data.expectations")
 stand_in.Report = NoReport
-where, number, calls = sys.argv[2], int(sys.argv[3]), []
-owner, name = {"append": (Lake, "append_once"), "write": (served_files, "_write"), "stage": (os, "rename")}[where]
+home, address, where, number, calls = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), []
+owner, name = {
+    "append": (Lake, "append_once"),
+    "write": (served_files, "_write"),
+    "stage": (os, "rename"),
+    "claim": (ServedStreams, "claim"),
+    "note": (ServedStreams, "_write_drained"),
+    "delete": (redis.Redis, "delete"),
+    "release": (ServedStreams, "release"),
+}[where]
 real = getattr(owner, name)
 
 def dies(*arguments, **named):
@@ -227,8 +258,25 @@ def dies(*arguments, **named):
     return done
 
 setattr(owner, name, dies)
-Platform(Path(sys.argv[1]), fill=False).drain()
+Platform(home, fill=False, address=address).drain()
 """
+
+
+def drain_killed(platform: Platform, where: str, number: int, *, address: str = "") -> None:
+    """Post events, kill a process that drains them after call `number` of `where`, drain again."""
+    platform.post("a", "b")
+    platform.post("c", user_id="new")
+    platform.post("bad", item_id="unheard of")
+    command = [sys.executable, "-c", DIES, str(platform.home), address, where, str(number)]
+    killed = subprocess.run(command, cwd=REPOSITORY, timeout=120, check=False, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    platform.post("later")
+    platform.drain()
+    platform.drain()
+    assert platform.ids() == ["a", "b", "c", "later"]
+    assert sorted(row["user_id"] for row in platform.rows(USERS)) == ["new", "u"]
+    assert [row["rule"] for row in platform.rows(QUARANTINE)] == ["unknown_item"]
+    assert not platform.log.waiting("tiny")
 
 
 @pytest.mark.parametrize(
@@ -239,21 +287,40 @@ Platform(Path(sys.argv[1]), fill=False).drain()
 def test_a_drain_killed_anywhere_and_run_again_gives_the_lake_of_one_run(
     platform: Platform, where: str, number: int
 ) -> None:
-    platform.post("a", "b")
-    platform.post("c", user_id="new")
-    platform.post("bad", item_id="unheard of")
-    command = [sys.executable, "-c", DIES, str(platform.home), where, str(number)]
-    killed = subprocess.run(
-        command, cwd=Path(__file__).parents[3], timeout=120, check=False, capture_output=True, text=True
-    )
-    assert killed.returncode == -9, killed.stderr
-    platform.post("later")
-    platform.drain()
-    platform.drain()
-    assert platform.ids() == ["a", "b", "c", "later"]
-    assert sorted(row["user_id"] for row in platform.rows(USERS)) == ["new", "u"]
-    assert [row["rule"] for row in platform.rows(QUARANTINE)] == ["unknown_item"]
-    assert not platform.log.waiting("tiny")
+    drain_killed(platform, where, number)
+
+
+@needs_redis
+@pytest.mark.parametrize(
+    ("where", "number"),
+    [("claim", 1), ("stage", 1), ("append", 1), ("append", 4), ("note", 1), ("delete", 1), ("release", 1)],
+    ids=["claimed", "staged", "first-table", "all-tables", "half-released", "untrimmed", "released"],
+)
+def test_a_drain_of_redis_killed_anywhere_and_run_again_gives_the_lake_of_one_run(
+    on_redis: Platform, redis_address: str, where: str, number: int
+) -> None:
+    drain_killed(on_redis, where, number, address=redis_address)
+
+
+@needs_redis
+def test_a_redis_killed_under_a_drain_gives_each_event_once(tmp_path: Path) -> None:
+    with killable_redis(tmp_path) as server:
+        platform = Platform(tmp_path, address=server.address)
+        platform.post("a", "b")
+        drain = platform.seal()
+        server.kill()
+        with pytest.raises(redis.ConnectionError):
+            platform.drain()
+        server.start()
+        platform.post("c")
+        assert platform.seal() == drain
+        platform.drain()
+        server.kill()
+        server.start()
+        platform.drain()
+        platform.log.close()
+    assert platform.ids() == ["a", "b", "c"]
+    assert not platform.rows(QUARANTINE), "nothing came in twice"
 
 
 def test_events_of_the_forgotten_do_not_come_in(tmp_path: Path) -> None:

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pipelines.config import REPOSITORY
 from pipelines.stores.served import UNREADABLE
 from pipelines.stores.served_files import ServedFiles
 from tests.contracts.served_log import NAME, ServedLogContract, batch_ids, record
@@ -25,6 +21,12 @@ def open_log(tmp_path: Path) -> Iterator[Any]:
     yield make
     for log in logs:
         log.close()
+
+
+@pytest.fixture
+def opening(tmp_path: Path) -> str:
+    folder = str(tmp_path / "events")
+    return f"from {ServedFiles.__module__} import ServedFiles, Path\nlog = ServedFiles(Path({folder!r}))"
 
 
 class TestContract(ServedLogContract):
@@ -79,49 +81,3 @@ def test_the_oldest_files_go_beyond_a_size(open_log: Any, tmp_path: Path, monkey
     size = next((tmp_path / "events" / NAME).glob("*.jsonl")).stat().st_size
     log.prune(NAME, older_than=timedelta(hours=1), max_bytes=2 * size)
     assert [r["event_id"] for _, r in open_log().tail().recent(9)] == ["c", "d"]
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from pipelines.stores.served_files import ServedFiles
-folder, writer = sys.argv[1:]
-log = ServedFiles(Path(folder))
-with open(f"{folder}-acknowledged-{writer}", "w", buffering=1) as file:
-    for number in range(100_000):
-        record = {"event_id": f"{writer}-{number}", "user_id": "u", "item_id": "i", "event_type": "view"}
-        log.append("tiny", [record])
-        print(f"{writer}-{number}", file=file)
-"""
-
-
-def test_drains_beside_writers_that_are_killed_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    """Three processes write as fast as they can while batches are claimed; then `kill -9`."""
-    folder, found = tmp_path / "events", []
-    command = [sys.executable, "-c", WRITER, str(folder)]
-    writers = [subprocess.Popen([*command, str(n)], cwd=REPOSITORY) for n in range(3)]
-    log = ServedFiles(folder)
-
-    def drain() -> None:
-        batch = log.claim(NAME, after=0)
-        if batch is not None:
-            stamps = [r["ingested_at"] for chunk in log.read(batch) for r in chunk]
-            assert stamps == sorted(stamps)
-            assert not ends or not stamps or stamps[0] >= ends[-1], "stamped before the end of an earlier batch"
-            ends.append(batch.until.isoformat(timespec="microseconds"))
-            found.extend(batch_ids(log, batch))
-            log.release(batch, keep=timedelta(hours=1))
-
-    ends: list[str] = []
-    deadline = time.monotonic() + 30
-    while (len(found) < 500 or len(ends) < 4) and time.monotonic() < deadline:
-        drain()
-    for writer in writers:
-        writer.kill()
-        writer.wait()
-    drain()
-    acknowledged = {line for n in range(3) for line in Path(f"{folder}-acknowledged-{n}").read_text().split()}
-    assert len(ends) > 3
-    assert len(found) == len(set(found)), "an event is in two batches"
-    assert acknowledged <= set(found), "an acknowledged event is in no batch"
-    assert len(set(found) - acknowledged) <= 3, "at most the one each was writing"

@@ -1,4 +1,6 @@
+import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import redis
 from pipelines.errors import ConfigError, PlatformError
 from pipelines.stores.served import EVENT_LOG, open_served
 from pipelines.stores.served_streams import ServedStreams, moment_of
-from tests.contracts.served_log import NAME, ServedLogContract, batch_ids, record
-from tests.support.redis_server import SERVER, redis_server
+from tests.contracts.served_log import KEEP, NAME, ServedLogContract, batch_ids, record
+from tests.support.redis_server import SERVER, killable_redis, redis_server
+from tests.support.serving import wait_until
 
 pytestmark = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
 
@@ -32,6 +35,11 @@ def open_log(address: str) -> Iterator[Any]:
     yield make
     for log in logs:
         log.close()
+
+
+@pytest.fixture
+def opening(address: str) -> str:
+    return f"from {ServedStreams.__module__} import ServedStreams\nlog = ServedStreams({address!r}, {EVENT_LOG!r})"
 
 
 class TestContract(ServedLogContract):
@@ -65,13 +73,46 @@ def test_a_server_that_answers_too_early_is_refused(address: str, open_log: Any)
 
 
 def test_acknowledged_events_survive_the_server_being_killed(tmp_path: Path) -> None:
-    """The files as they are at the moment of an answer hold the event: what a power cut would leave."""
-    with redis_server(tmp_path) as address:
-        log = ServedStreams(address, EVENT_LOG)
-        log.append(NAME, [record("find-me")])
-        content = b"".join(path.read_bytes() for path in tmp_path.rglob("*.aof"))
+    """Killed while events come in, and started again on its folder, it has all that it had answered for."""
+    acknowledged: list[str] = []
+
+    def write(log: ServedStreams) -> None:
+        with contextlib.suppress(redis.ConnectionError):
+            for number in range(20_000):
+                log.append(NAME, [record(f"e{number}")])
+                acknowledged.append(f"e{number}")
+
+    with killable_redis(tmp_path) as server, ThreadPoolExecutor() as pool:
+        log = ServedStreams(server.address, EVENT_LOG)
+        writing = pool.submit(write, log)
+        wait_until(lambda: len(acknowledged) >= 200 or writing.done())
+        server.kill()
+        writing.result(30)
+        server.start()
+        found = batch_ids(log, log.claim(NAME, after=0))
         log.close()
-    assert b"find-me" in content
+    assert len(acknowledged) >= 200
+    assert found[: len(acknowledged)] == acknowledged, "in the order in which they were acknowledged"
+    assert len(found) <= len(acknowledged) + 1, "at most the one that had no answer yet"
+
+
+def test_a_claimed_batch_survives_the_server_being_killed(tmp_path: Path) -> None:
+    with killable_redis(tmp_path) as server:
+        log = ServedStreams(server.address, EVENT_LOG)
+        log.append(NAME, [record("a"), record("b")])
+        batch = log.claim(NAME, after=0)
+        assert batch is not None
+        server.kill()
+        server.start()
+        log.append(NAME, [record("c")])
+        assert log.claim(NAME, after=0) == batch
+        log.release(batch, keep=KEEP)
+        server.kill()
+        server.start()
+        second = log.claim(NAME, after=0)
+        assert second is not None
+        assert (second.number, batch_ids(log, second)) == (2, ["c"])
+        log.close()
 
 
 def test_a_place_within_a_millisecond_is_part_of_the_moment() -> None:
