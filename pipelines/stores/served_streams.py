@@ -11,9 +11,9 @@ the events of all, and a batch is a range of ids. What is appended at once is on
 log before it answers (`appendonly yes`, `appendfsync always`); appending durable records to one that does not fails.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import orjson
 import redis
@@ -26,6 +26,7 @@ from pipelines.stores.served import Belongs, Named, Record, Stamp, stamp_event
 MAX_RECORDS = 1_000_000
 CHUNK_RECORDS = 10_000
 TIMEOUT_SECONDS = 10
+_T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,23 +104,25 @@ class ServedStreams:
 
     def claim(self, name: str, *, after: int) -> EventBatch | None:
         """Return the batch that waits, else claim all entries after the last released one; None when there is none."""
-        waiting: Any = self._redis.get(self._key(name, "batch"))
-        if waiting is not None:
-            return EventBatch.model_validate_json(waiting)
-        last, number, _ = self._drained(name)
-        # In this order: what is appended between the two comes after `until`.
-        until, newest = self._now(), self._newest(name, last)
-        if newest is None:
-            self._write_drained(last, max(number, after), until, name)
-            return None
-        until = max(until, moment_of(str(newest).encode()) + timedelta(microseconds=1))
-        batch = EventBatch(
-            log_id=self.log_id(), name=name, number=max(number, after) + 1, until=until, parts=(last, str(newest))
-        )
-        # Of two who claim at once one wins, and both go on with the batch of the winner.
-        self._redis.set(self._key(name, "batch"), batch.model_dump_json(), nx=True)
-        claimed: Any = self._redis.get(self._key(name, "batch"))
-        return EventBatch.model_validate_json(claimed)
+
+        def claimed(pipe: Any) -> EventBatch | None:
+            waiting = pipe.get(self._key(name, "batch"))
+            if waiting is not None:
+                return EventBatch.model_validate_json(waiting)
+            last, number, _ = self._drained(name)
+            # In this order: what is appended between the two comes after `until`.
+            until, newest = self._now(), self._newest(name, last)
+            pipe.multi()
+            if newest is None:
+                pipe.set(self._key(name, "drained"), _state(last, max(number, after), until))
+                return None
+            until = max(until, moment_of(newest.encode()) + timedelta(microseconds=1))
+            number = max(number, after) + 1
+            batch = EventBatch(log_id=self.log_id(), name=name, number=number, until=until, parts=(last, newest))
+            pipe.set(self._key(name, "batch"), batch.model_dump_json())
+            return batch
+
+        return self._unless_overtaken(name, claimed)
 
     def read(self, batch: EventBatch) -> Iterator[list[Record]]:
         """Yield a claimed batch's records in chunks, in order of `ingested_at`."""
@@ -133,11 +136,18 @@ class ServedStreams:
 
     def release(self, batch: EventBatch, *, keep: timedelta) -> None:
         """Mark a batch as drained and delete drained entries older than `keep`."""
-        waiting: Any = self._redis.get(self._key(batch.name, "batch"))
-        if waiting is None or EventBatch.model_validate_json(waiting) != batch:
+
+        def released(pipe: Any) -> bool:
+            waiting = pipe.get(self._key(batch.name, "batch"))
+            if waiting is None or EventBatch.model_validate_json(waiting) != batch:
+                return False
+            pipe.multi()
+            pipe.set(self._key(batch.name, "drained"), _state(batch.parts[1], batch.number, batch.until))
+            pipe.delete(self._key(batch.name, "batch"))
+            return True
+
+        if not self._unless_overtaken(batch.name, released):
             return
-        self._write_drained(batch.parts[1], batch.number, batch.until, batch.name)
-        self._redis.delete(self._key(batch.name, "batch"))
         oldest = int((self._now() - keep - _EPOCH).total_seconds() * 1000)
         drained = int(batch.parts[1].split("-")[0])
         self._redis.xtrim(self._key(batch.name), minid=str(min(oldest, drained)), approximate=False)
@@ -207,9 +217,16 @@ class ServedStreams:
         state = orjson.loads(found)
         return state["last"], state["number"], datetime.fromisoformat(state["until"])
 
-    def _write_drained(self, last: str, number: int, until: datetime, name: str) -> None:
-        state = {"last": last, "number": number, "until": until.isoformat(timespec="microseconds")}
-        self._redis.set(self._key(name, "drained"), orjson.dumps(state))
+    def _unless_overtaken(self, name: str, change: Callable[[Any], _T]) -> _T:
+        """Apply a change of what is claimed and drained; again from the start when another drain changed it meanwhile.
+
+        Args:
+            name: the log.
+            change: takes a pipeline that watches both keys; what it queues after `multi` is one transaction.
+        """
+        keys = (self._key(name, "batch"), self._key(name, "drained"))
+        changed = self._redis.transaction(change, *keys, value_from_callable=True)  # type: ignore[arg-type]  # stubs know no value
+        return cast(_T, changed)
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
@@ -244,6 +261,10 @@ class StreamTail:
     def _advance(self, name: str, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
         if entries:
             self._ids[name] = entries[-1][0].decode()
+
+
+def _state(last: str, number: int, until: datetime) -> bytes:
+    return orjson.dumps({"last": last, "number": number, "until": until.isoformat(timespec="microseconds")})
 
 
 def moment_of(id_: bytes) -> datetime:

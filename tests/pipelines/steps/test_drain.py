@@ -244,8 +244,7 @@ owner, name = {
     "write": (served_files, "_write"),
     "stage": (os, "rename"),
     "claim": (ServedStreams, "claim"),
-    "note": (ServedStreams, "_write_drained"),
-    "delete": (redis.Redis, "delete"),
+    "transaction": (redis.Redis, "transaction"),
     "release": (ServedStreams, "release"),
 }[where]
 real = getattr(owner, name)
@@ -293,8 +292,8 @@ def test_a_drain_killed_anywhere_and_run_again_gives_the_lake_of_one_run(
 @needs_redis
 @pytest.mark.parametrize(
     ("where", "number"),
-    [("claim", 1), ("stage", 1), ("append", 1), ("append", 4), ("note", 1), ("delete", 1), ("release", 1)],
-    ids=["claimed", "staged", "first-table", "all-tables", "half-released", "untrimmed", "released"],
+    [("claim", 1), ("stage", 1), ("append", 1), ("append", 4), ("transaction", 2), ("release", 1)],
+    ids=["claimed", "staged", "first-table", "all-tables", "untrimmed", "released"],
 )
 def test_a_drain_of_redis_killed_anywhere_and_run_again_gives_the_lake_of_one_run(
     on_redis: Platform, redis_address: str, where: str, number: int

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import redis
 
+from pipelines.contracts import EventBatch
 from pipelines.errors import ConfigError, PlatformError
 from pipelines.stores.served import EVENT_LOG, open_served
 from pipelines.stores.served_streams import ServedStreams, moment_of
@@ -51,6 +52,45 @@ def test_one_process_claims_and_another_goes_on_with_the_same_batch(open_log: An
     one.append(NAME, [record("a"), record("b")])
     assert one.claim(NAME, after=0) == two.claim(NAME, after=0)
     assert one.log_id() == two.log_id()
+
+
+def test_a_claim_that_another_drain_overtakes_begins_where_that_one_ended(
+    open_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = open_log(), open_log()
+    one.append(NAME, [record("a")])
+    newest = one._newest
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        two.release(two.claim(NAME, after=0), keep=KEEP)
+        two.append(NAME, [record("b")])
+        return newest(*arguments)
+
+    monkeypatch.setattr(one, "_newest", overtaken)
+    batch = one.claim(NAME, after=0)
+    assert (batch.number, batch_ids(one, batch)) == (2, ["b"])
+
+
+def test_a_release_that_another_drain_overtakes_leaves_the_next_batch_alone(
+    open_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = open_log(), open_log()
+    one.append(NAME, [record("a")])
+    batch, later, parse = one.claim(NAME, after=0), [], EventBatch.model_validate_json
+
+    def overtaken(text: bytes) -> EventBatch:
+        monkeypatch.undo()
+        two.release(batch, keep=KEEP)
+        two.append(NAME, [record("b")])
+        later.append(two.claim(NAME, after=1))
+        return parse(text)
+
+    monkeypatch.setattr(EventBatch, "model_validate_json", overtaken)
+    one.release(batch, keep=KEEP)
+    two.append(NAME, [record("c")])
+    assert [two.claim(NAME, after=1)] == later
+    assert batch_ids(two, later[0]) == ["b"]
 
 
 def test_long_batches_are_read_in_pieces(open_log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
