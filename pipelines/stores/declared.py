@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from pipelines.errors import ConfigError
 from pipelines.features.schemas import STRINGS, TIMESTAMP
 
 Types = dict[str, str]
@@ -22,6 +23,21 @@ def declared_services() -> dict[str, Types]:
         for item in declarations()
         if isinstance(item, FeatureService)
     }
+
+
+def declared_features(service: str) -> Types:
+    """Return feature -> Arrow type of a declared service.
+
+    Raises:
+        ConfigError: no service has the name.
+    """
+    services = declared_services()
+    if service not in services:
+        raise ConfigError(
+            f"feature service {service!r} is not declared; expected one of {', '.join(sorted(services))}. Declare it "
+            "in feature_repo/services.py and list it in feature_repo/repository.py, as docs/features.md says"
+        )
+    return services[service]
 
 
 def arrow_type(dtype: object) -> str:
