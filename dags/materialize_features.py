@@ -15,6 +15,8 @@ is written too. Its log has a line for each view.
 - `receive`: nothing was ingested yet. Trigger `ingest_events` first.
 - `take_snapshot`: the lake has no events of this dataset before *as of*. Choose a later moment.
 - `compute_features`: not enough memory or disk; the message says which. Lower `features.memory_limit` under Settings.
+  Or the declared features lack what the champion reads, which the message names; nothing was changed. Put it back, or
+  declare a new version of the service, as `docs/features.md` says.
 - `feature_catalogue`: MLflow does not answer. Clear the task when it does; nothing waits for it.
 - `materialize_online`: the online store lacks entities or has older values than it should. Clear the task; if that does
   not help, delete `feast/online.db` below the home and clear it again: everything in it is computed from the lake.

@@ -7,6 +7,7 @@
     ├── LakeError               503  a lake table is missing or unreadable         (retryable)
     ├── FeatureStoreError       503  Feast refused, or features are not there      (retryable)
     ├── TrainingError           422  nothing to learn from, or learning diverged
+    ├── DeclarationError        409  the declared features would break a release that is served
     ├── LeakageError            422  a training set or model saw what it must not have seen
     ├── ParityError             422  serving used other features than training would have seen
     ├── ForgettingError         409  a user who was to be forgotten is still there
@@ -69,6 +70,12 @@ class TrainingError(TandemError):
     """There is nothing to learn from, or learning diverged."""
 
     status_code = 422
+
+
+class DeclarationError(TandemError):
+    """The declared features lack what a release that is served reads."""
+
+    status_code = 409
 
 
 class LeakageError(TandemError):

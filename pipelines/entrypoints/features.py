@@ -21,8 +21,10 @@ def compute_features(config: str, snapshot: Json) -> Json:
     from pipelines.steps.compute_features import compute_features as step
 
     c = read_config(config)
+    _refuse_breaking_change(c)
     where: Json = {"lake": open_lake(c), "artifacts": open_artifacts(c), "scratch": c.home / "tmp"}
     features = step(Snapshot(**snapshot), config=c.features, delay_seconds=c.source.delay_seconds, **where)
+    _refuse_breaking_change(c)  # once more: the champion may be another by now
     open_feature_store(c).apply()  # before two readers start at once: each would write the registry
     return as_json(features)
 
@@ -45,6 +47,7 @@ def materialize_online(config: str, features: Json, since: str = "") -> Json:
     from pipelines.steps.materialize_online import materialize_online as step
 
     c = read_config(config)
+    _refuse_breaking_change(c)
     window: Json = {
         "since": parse_as_of(since, "since") or _last_window_end(c),
         "lookback": timedelta(days=c.features.lookback_days),
@@ -100,6 +103,14 @@ def report_parity(config: str, as_of: str = "") -> Json:
     work: Json = {"delay_seconds": c.source.delay_seconds, "scratch": c.home / "tmp", "seed": c.seed}
     clock = parse_as_of(as_of) or datetime.now(UTC)
     return as_json(step(c.dataset, config=c.parity, features=c.features, as_of=clock, **stores, **logs, **work))
+
+
+def _refuse_breaking_change(c: Config) -> None:
+    from pipelines.steps.refuse_breaking_change import refuse_breaking_change as step
+    from pipelines.stores.serving_client import ServingClient
+
+    served: Json = {"open_registry": lambda: open_registry(c), "serving": ServingClient(c.serving_url)}
+    step(dataset=c.dataset, store=open_feature_store(c), **served)
 
 
 def _last_window_end(config: Config) -> datetime | None:

@@ -47,6 +47,7 @@ class ReleaseManifest(Ref):
     dataset: str
     feast_project: str
     feature_services: dict[str, str] = Field(description="retrieval, ranking, user -> Feast feature service")
+    user_features: dict[str, str] = Field({}, description="feature of the user service -> Arrow type; none: older")
     snapshot: Snapshot
     as_of: UtcDatetime = Field(description="the moment whose knowledge the release holds")
     clock: Literal["data", "wall"] = Field("data", description="`data`: a request without a time happens at `as_of`")

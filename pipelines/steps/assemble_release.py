@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,9 +15,10 @@ from pipelines.release import manifest as layout
 from pipelines.release.assembly import write_release
 from pipelines.stores.artifacts import check_folder, content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
+from pipelines.stores.declared import Types, declared_features
+from pipelines.stores.feature_store import SERVING_SERVICE
 
 NUM_SAMPLE_USERS = 20
-FEATURE_SERVICES = {"retrieval": "retrieval_v1", "ranking": "ranking_v1", "user": "serving_user_v2"}
 
 
 def assemble_release(
@@ -39,15 +41,20 @@ def assemble_release(
         artifacts: where the index is.
 
     Raises:
-        IntegrityError: the index is of another retrieval version than the evaluated one, or its bytes changed.
+        IntegrityError: the index is of another retrieval version than the evaluated one, its bytes changed, or a
+            bundle does not name the feature service that its model was trained with.
+        ConfigError: the feature service of new releases is not declared.
     """
+    services = _feature_services(evaluation, registry)
+    user_features = declared_features(services["user"])
     snapshot = evaluation.training_set.features.snapshot
     parts = {"retrieval": evaluation.retrieval.digest, "ranking": evaluation.ranking.digest, "index": index.digest}
     # Whom it was compared with is no part of a release: running everything again beside a champion is no new version.
     metrics = {system: values for system, values in evaluation.metrics.items() if system != CHAMPION}
     key = content_key(
         **parts,
-        services=FEATURE_SERVICES,
+        services=services,
+        user_features=user_features,
         rules=config.model_dump(),
         metrics=metrics,
         snapshot=snapshot.snapshot_id,
@@ -55,7 +62,8 @@ def assemble_release(
     )
     model = registry.find(RECOMMENDER, key=key)
     if model is None:
-        model = _register(evaluation, index, key, config, num_candidates, registry, artifacts)
+        manifest = _manifest(evaluation, index, services, user_features, num_candidates, registry)
+        model = _register(evaluation, index, key, config, manifest, registry, artifacts)
     return Release(
         model=model,
         retrieval=evaluation.retrieval,
@@ -72,20 +80,20 @@ def _register(
     index: IndexManifest,
     key: str,
     config: RulesConfig,
-    num_candidates: int,
+    manifest: layout.ReleaseManifest,
     registry: ModelRegistry,
     artifacts: ArtifactStore,
 ) -> ModelVersion:
-    corpus, retrieval = artifacts.local(index.uri), registry.download(evaluation.retrieval)
+    corpus = artifacts.local(index.uri)
     check_folder(corpus, index.digest)
     with tempfile.TemporaryDirectory(prefix="tandem-release-") as scratch:
         manifest = write_release(
             Path(scratch),
-            retrieval=retrieval,
+            retrieval=registry.download(evaluation.retrieval),
             ranking=registry.download(evaluation.ranking),
             corpus=corpus,
             rules=config,
-            manifest=_manifest(evaluation, index, retrieval, num_candidates),
+            manifest=manifest,
         )
         record = RunRecord(
             name=f"release-{key}",
@@ -96,8 +104,20 @@ def _register(
         return registry.register(RECOMMENDER, Path(scratch), key=key, dataset=manifest.dataset, record=record)
 
 
+def _feature_services(evaluation: Evaluation, registry: ModelRegistry) -> dict[str, str]:
+    """Return the services that the models were trained with, and the one that serving reads of a user."""
+    models = {"retrieval": evaluation.retrieval, "ranking": evaluation.ranking}
+    trained = {role: str(_told(registry, model, "feature_service")) for role, model in models.items()}
+    return trained | {"user": SERVING_SERVICE}
+
+
 def _manifest(
-    evaluation: Evaluation, index: IndexManifest, retrieval: Path, num_candidates: int
+    evaluation: Evaluation,
+    index: IndexManifest,
+    services: dict[str, str],
+    user_features: Types,
+    num_candidates: int,
+    registry: ModelRegistry,
 ) -> layout.ReleaseManifest:
     snapshot = evaluation.training_set.features.snapshot
     part = layout.IndexPart(
@@ -108,10 +128,11 @@ def _manifest(
     return layout.ReleaseManifest(
         dataset=snapshot.dataset,
         feast_project=snapshot.dataset.replace("-", "_"),
-        feature_services=FEATURE_SERVICES,
+        feature_services=services,
+        user_features=user_features,
         snapshot=snapshot,
         as_of=snapshot.as_of,
-        history_length=_history_length(retrieval),
+        history_length=int(_told(registry, evaluation.retrieval, "history_length")),
         num_candidates=num_candidates,
         retrieval=evaluation.retrieval,
         ranking=evaluation.ranking,
@@ -122,13 +143,14 @@ def _manifest(
     )
 
 
-def _history_length(retrieval: Path) -> int:
-    path = retrieval / "bundle.json"
+def _told(registry: ModelRegistry, model: ModelVersion, name: str) -> Any:
+    """Return what a model's `bundle.json` says under `name`."""
     try:
-        return int(json.loads(path.read_text())["history_length"])
+        return json.loads((registry.download(model) / "bundle.json").read_text())[name]
     except (OSError, ValueError, KeyError) as error:
         raise IntegrityError(
-            f"{path} does not give history_length ({error!r}); train the retrieval model again"
+            f"bundle.json of version {model.version} of {model.name!r} does not give {name} ({error!r}); expected what "
+            "training writes there. Train and evaluate again: `tandem train-models`"
         ) from error
 
 

@@ -19,11 +19,10 @@ from pipelines.models.systems import add_context
 from pipelines.models.vectors import ItemVectors, embed_items, embed_queries, products
 from pipelines.stores.artifacts import content_key, file_digest
 from pipelines.stores.base import ArtifactStore, ModelRegistry
+from pipelines.stores.feature_store import SERVING_SERVICE
 from pipelines.stores.revision import code_digest
 
 Split = Literal["train", "validation"]
-FEATURE_SERVICE = "ranking_v1"
-USER_SERVICE = "serving_user_v1"
 NUM_CHECKPOINTS = 6
 MAX_VALIDATION_QUERIES = 1_000
 MICROSECONDS_A_DAY = 86_400_000_000
@@ -90,7 +89,7 @@ def build_ranking_set(
         retrieval=retrieval,
         uri=uri,
         fingerprint=content_key(**{p.name: file_digest(p) for p in sorted(folder.glob("*.parquet"))}),
-        feature_service=FEATURE_SERVICE,
+        feature_service=training_set.feature_service,
         num_rows={split: pq.read_metadata(folder / PAIRS_FILE.format(split=split)).num_rows for split in SPLITS},
     )
 
@@ -168,7 +167,7 @@ class _PairBuilder:
         cut = self.training_set.validation_start
         moments = pa.array([cut] * len(rows), pa.timestamp("us", tz="UTC"))
         users = pa.table({USER_ID: self.window.labels[USER_ID].take(pa.array(rows)), EVENT_TIMESTAMP: moments})
-        features = self.feature_store.historical(users, USER_SERVICE, features=self.training_set.features)
+        features = self.feature_store.historical(users, SERVING_SERVICE, features=self.training_set.features)
         return add_context(features, moments)
 
     def build(self, rows: Rows, queries: pa.Table, *, whole: bool) -> pa.Table:

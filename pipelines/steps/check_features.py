@@ -1,6 +1,7 @@
 """Would the declared features still serve the champion?"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines.contracts import CHAMPION, RECOMMENDER, FeatureCheck
@@ -13,11 +14,11 @@ FROM_REQUEST = {"hour", "weekday", "days_since_last_event", "taste_match"}
 
 
 def check_features(*, registry: ModelRegistry) -> FeatureCheck:
-    """Compare what `feature_repo` declares with what the champion was trained with.
+    """Compare what `feature_repo` declares with what the champion was trained with and what serving reads for it.
 
     The champion's release names a feature service for each of its models and for the read of a user. Each must be
-    declared still, and give every feature that its model reads, of the same type: the champion answers until another
-    release does, and the next training run of the same service must mean the same by it.
+    declared still, and give every feature that its model or serving itself reads, of the same type: the champion
+    answers until another release does, and the next training run of the same service must mean the same by it.
 
     Args:
         registry: knows the champion and has its models.
@@ -32,7 +33,9 @@ def check_features(*, registry: ModelRegistry) -> FeatureCheck:
     return FeatureCheck(champion_version=champion.version, problems=problems)
 
 
-def feature_problems(manifest: ReleaseManifest, release: str, *, registry: ModelRegistry) -> tuple[str, ...]:
+def feature_problems(
+    manifest: ReleaseManifest, release: str, *, registry: ModelRegistry, applied: Mapping[str, Types] | None = None
+) -> tuple[str, ...]:
     """Return what of the declared features would break a release, a sentence each.
 
     Types are compared where the release's models are in the registry; it is served without them, too.
@@ -41,15 +44,17 @@ def feature_problems(manifest: ReleaseManifest, release: str, *, registry: Model
         manifest: the release's.
         release: what messages call it.
         registry: has its models.
+        applied: service -> feature -> type as serving reads them now, for releases whose manifest is older than its
+            `user_features`; None where the feature store was not asked.
     """
     declared = declared_services()
     problems = []
-    of_users: Types = {}
+    of_users: Types = manifest.user_features or dict((applied or {}).get(manifest.feature_services["user"], {}))
     for role, model in (("retrieval", manifest.retrieval), ("ranking", manifest.ranking)):
         there = registry.get(model.name, model.version)
         read = _features(registry.download(there)) if there else {}
         problems += _compare(manifest.feature_services[role], f"the {role} model of {release}", read, declared)
-        of_users |= {name: kind for name, kind in read.items() if name in _user_features(declared)}
+        of_users = of_users | {name: kind for name, kind in read.items() if name in _user_features(declared)}
     problems += _compare(manifest.feature_services["user"], f"serving of {release}", of_users, declared)
     return tuple(dict.fromkeys(problems))
 
@@ -61,7 +66,7 @@ def _features(bundle: Path) -> Types:
 
 def _user_features(declared: dict[str, Types]) -> set[str]:
     """Features that are read for a user: of training services, what no item and no request has."""
-    items = declared.get("item_v1", {})
+    items = {name for service, features in declared.items() if service.startswith("item_") for name in features}
     return {
         name
         for service, features in declared.items()
@@ -84,7 +89,7 @@ def _compare(service: str, reader: str, read: Types, declared: dict[str, Types])
             )
         elif there[name] != kind:
             problems.append(
-                f"feature {name} of service {service} is {there[name]}; {reader} was trained with "
+                f"feature {name} of service {service} is {there[name]}; {reader} expects "
                 f"{kind}. Declare the new type under a new name, in a new version of the service"
             )
     return problems

@@ -37,6 +37,7 @@ from pipelines.models.significance import bootstrap_interval
 from pipelines.release.manifest import read_manifest
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry
+from pipelines.stores.feature_store import SERVING_SERVICE
 from pipelines.stores.revision import code_digest
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -213,7 +214,7 @@ class _Evaluator:
     def _queries(self, users: pa.Array, moment: datetime) -> pa.Table:
         moments = pa.array([moment] * len(users), TIMESTAMP)
         rows = pa.table({USER_ID: users, EVENT_TIMESTAMP: moments})
-        features = self.feature_store.historical(rows, "serving_user_v1", features=self.training_set.features)
+        features = self.feature_store.historical(rows, SERVING_SERVICE, features=self.training_set.features)
         return systems.add_context(features, moments)
 
     def _oracle(self, holdout: Holdout, cut: datetime) -> Rows | None:

@@ -1,8 +1,14 @@
 """What `feature_repo` declares, as plain names and types: which service has which features."""
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 
+from pipelines.errors import ConfigError
 from pipelines.features.schemas import STRINGS, TIMESTAMP
+
+if TYPE_CHECKING:
+    from feast import FeatureService
 
 Types = dict[str, str]
 
@@ -13,15 +19,28 @@ def declared_services() -> dict[str, Types]:
 
     from feature_repo.repository import declarations
 
-    return {
-        item.name: {
-            field.name: arrow_type(field.dtype)
-            for projection in item.feature_view_projections
-            for field in projection.features
-        }
-        for item in declarations()
-        if isinstance(item, FeatureService)
-    }
+    return {item.name: service_types(item) for item in declarations() if isinstance(item, FeatureService)}
+
+
+def service_types(service: "FeatureService") -> Types:
+    """Return feature -> Arrow type of a Feast feature service."""
+    projections = service.feature_view_projections
+    return {field.name: arrow_type(field.dtype) for projection in projections for field in projection.features}
+
+
+def declared_features(service: str) -> Types:
+    """Return feature -> Arrow type of a declared service.
+
+    Raises:
+        ConfigError: no service has the name.
+    """
+    services = declared_services()
+    if service not in services:
+        raise ConfigError(
+            f"feature service {service!r} is not declared; expected one of {', '.join(sorted(services))}. Declare it "
+            "in feature_repo/services.py and list it in feature_repo/repository.py, as docs/features.md says"
+        )
+    return services[service]
 
 
 def arrow_type(dtype: object) -> str:

@@ -6,7 +6,6 @@ the profile in `feature_repo`; going from SQLite to Redis and PostgreSQL changes
 
 import contextlib
 import io
-import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -85,17 +84,23 @@ class FeatureStore:
         )
 
     def apply(self) -> None:
-        """Bring the registry to what `feature_repo` declares; nothing changes when it is there already."""
+        """Bring the registry to what `feature_repo` declares; nothing changes when it is there already.
+
+        What is declared no more goes from the registry and the online store: `refuse_breaking_change` comes first.
+        """
         with _explained(
             "could not apply the feature declarations", "check the registry's address and run the step again"
         ):
-            store = self._open({})
-            from feature_repo.repository import declarations
+            from pipelines.stores.declaring import apply_declarations
 
-            with warnings.catch_warnings():
-                # Feast warns that its own offline stores are slow on on-demand views; ours is not.
-                warnings.filterwarnings("ignore", "On demand feature view is an experimental feature", RuntimeWarning)
-                store.apply(declarations())
+            apply_declarations(self._open({}))
+
+    def applied_services(self) -> dict[str, dict[str, str]]:
+        """Return feature service -> feature -> Arrow type, as they were applied last; none before that."""
+        with _explained("could not list the feature services", "check the registry's address and run the step again"):
+            from pipelines.stores.declaring import applied_services
+
+            return applied_services(self._open({}))
 
     def pages(self) -> Any:
         """Return Feast's own pages of the registry as an ASGI application; they show a change within seconds."""
@@ -185,7 +190,10 @@ class FeatureStore:
         until, start = features.snapshot.as_of, since - lookback if since else None
         num_online = {}
         with _explained("could not materialize", "check the online store's address and run the step again"):
+            there = {view.name for view in store.list_feature_views()}
             for name, version in features.versions.items():
+                if name not in there:
+                    continue  # computed before the view was removed
                 # Feast reports progress on standard output, which belongs to the caller's JSON.
                 with contextlib.redirect_stdout(io.StringIO()):
                     view = store.get_feature_view(name)

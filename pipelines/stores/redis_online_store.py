@@ -9,11 +9,13 @@ of Redis can read them.
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from feast.infra.key_encoding_utils import serialize_entity_key_prefix
 from feast.infra.online_stores.helpers import _mmh3, compute_versioned_name
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from redis.exceptions import NoScriptError, ResponseError
@@ -149,6 +151,23 @@ class ForwardRedisOnlineStore(FeastRowWriter, RedisOnlineStore):
         client = self._single_server(config)
         client.delete(key + config.project.encode())
         rewrite_log(client)
+
+    def delete_table(self, config: "RepoConfig", table: "FeatureView") -> None:
+        """Delete a view's fields of every entity of the project, a few at a time, and its note.
+
+        Feast's own takes all keys that end in the project's name: those of a project with a longer name, too.
+        """
+        client, name, project = self._single_server(config), _view_name(config, table), config.project.encode()
+        fields = [_time_field(name), *(_mmh3(f"{name}:{field.name}") for field in table.features)]
+        prefix = serialize_entity_key_prefix(table.join_keys)
+        keys = client.scan_iter(prefix + b"*" + project, count=ROWS_PACKED)
+        ours = (key for key in keys if _after_values(key, len(prefix), len(table.join_keys)) == project)
+        while some := list(islice(ours, ROWS_PACKED)):
+            with client.pipeline(transaction=False) as pipe:
+                for key in some:
+                    pipe.hdel(key, *fields)  # the last field takes the key with it
+                pipe.execute()
+        client.hdel(_notes(config), name)
 
     def remember(self, config: "RepoConfig", view: "FeatureView", note: str) -> None:
         """Keep a note about a view beside its rows."""
@@ -290,6 +309,13 @@ def _time_field(view_name: str) -> bytes:
 
 def _notes(config: "RepoConfig") -> str:
     return f"tandem_notes:{config.project}"
+
+
+def _after_values(key: bytes, start: int, num_values: int) -> bytes:
+    """What follows the values of a serialized entity key, which begin at `start`: each has type, length, bytes."""
+    for _ in range(num_values):
+        start += 8 + int.from_bytes(key[start + 4 : start + 8], "little")
+    return key[start:]
 
 
 def _moment(stamp: bytes | None) -> int:

@@ -248,6 +248,23 @@ class OnlineStoreContract:
         elsewhere.apply([USER, view()])
         assert elsewhere.get_online_features(["activity:num"], [{"user_id": "u1"}]).to_dict()["num"] == [None]
 
+    def test_a_removed_view_goes_alone(self, store: OpenStore, settings: dict[str, Any], tmp_path: Path) -> None:
+        other = view("profile")
+        store.feast.apply([USER, other])
+        store.write(("u1", 1, NOON), ("u2", 2, NOON))
+        store.online.write_columns(store.config, other, encoded(store.config, other, batch([("u1", 3, NOON)])))
+        store.online.remember(store.config, store.view, "first")
+        elsewhere = opened(tmp_path / "elsewhere", settings, "longer_contract")  # ends in this project's name
+        elsewhere.apply([USER, view()])
+        beside = OpenStore(elsewhere, elsewhere.get_feature_view("activity"))
+        beside.write(("u1", 4, NOON))
+        store.feast.apply([USER, other], objects_to_delete=[store.view], partial=False)
+        store.feast.apply([USER, other, view()])
+        assert store.numbers("u1", "u2") == [None, None]
+        assert store.online.remembered(store.config, store.view) is None
+        read = store.feast.get_online_features(["profile:num"], [{"user_id": "u1"}]).to_dict()
+        assert (read["num"], beside.numbers("u1")) == ([3], [4])
+
     def test_notes_stay_with_their_view(self, store: OpenStore) -> None:
         online, config = store.online, store.config
         assert online.remembered(config, store.view) is None

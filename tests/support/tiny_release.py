@@ -4,6 +4,7 @@ The towers average embeddings: a query is near the items of its history. The ran
 retrieval score. Item ids carry a prefix, so that an answer shows which release it came from.
 """
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,14 @@ def write_models(folder: Path, items: pa.Table, *, dim: int = 8, seed: int = 0) 
     query.save(retrieval / "query_inputs")
     item.save(retrieval / "item_inputs")
     (retrieval / "bundle.json").write_text(
-        f'{{"kind": "retrieval", "embedding_dim": {dim}, "history_length": {HISTORY}}}'
+        json.dumps(
+            {
+                "kind": "retrieval",
+                "feature_service": "retrieval_v1",
+                "embedding_dim": dim,
+                "history_length": HISTORY,
+            }
+        )
     )
     return retrieval, write_ranking(folder / "ranking", items, query)
 
@@ -109,7 +117,7 @@ def write_ranking(folder: Path, items: pa.Table, query: QueryEncoder, *, largest
     encoder = RankingEncoder.fit(pairs, query=query, items=items, num_oov_buckets=2, max_text_tokens=2)
     encoder.save(folder / "ranking_inputs")
     onnx.save(_ranker(encoder.shapes), folder / "ranker.onnx")
-    (folder / "bundle.json").write_text('{"kind": "ranking"}')
+    (folder / "bundle.json").write_text('{"kind": "ranking", "feature_service": "ranking_v1"}')
     return folder
 
 

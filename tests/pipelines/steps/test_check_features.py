@@ -95,10 +95,7 @@ def test_a_feature_that_serving_no_longer_reads_is_refused(world_with_champion: 
 def test_a_retyped_feature_is_refused(world_with_champion: Any, declared: Declared) -> None:
     declared["ranking_v1"]["title"] = "int64"
     (problem,) = step.check_features(registry=world_with_champion).problems
-    assert (
-        "feature title of service ranking_v1 is int64; the ranking model of the champion was trained with string"
-        in problem
-    )
+    assert "feature title of service ranking_v1 is int64; the ranking model of the champion expects string" in problem
 
 
 def test_a_removed_service_is_refused(world_with_champion: Any, declared: Declared) -> None:
