@@ -129,7 +129,9 @@ class EvaluationConfig(Section):
         description="models of `tandem models` that stand beside in every report",
     )
     baseline_max_items: int = Field(
-        10_000, ge=0, description="corpora larger than this are compared with popularity alone; EASE inverts a matrix"
+        10_000,
+        ge=0,
+        description="larger corpora leave out the baselines with a matrix of items squared: ease, linear_transitions",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
 
