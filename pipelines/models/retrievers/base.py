@@ -27,8 +27,7 @@ class ModelCard:
 
     Attributes:
         name: as in `tandem train NAME`.
-        family: `baseline`, `neighbourhood`, `linear`, `factorization`, `embedding`, `content`, `deep`, `sequential`,
-            `context`, `fusion`.
+        family: of a retriever one of the catalogue's `FAMILIES`; simple ones stand beside deep ones in comparisons.
         needs: what it learns from, such as `order of events`.
         good_at: where it is worth trying, in a line.
         source: paper or description of the method.

@@ -43,6 +43,17 @@ MODELS: dict[str, str] = {
 }
 
 
+# Of cards' families: counted or solved in closed form within seconds; networks, which should be better than those.
+SIMPLE_FAMILIES = frozenset({"baseline", "neighbourhood", "linear"})
+DEEP_FAMILIES = frozenset({"deep", "sequential"})
+FAMILIES = SIMPLE_FAMILIES | DEEP_FAMILIES | {"factorization", "embedding", "context", "fusion"}
+
+
+def family_of(name: str) -> str | None:
+    """Return the family of a model; None for a name of no model, such as one that a stored report has kept."""
+    return str(model_class(name).card.family) if name in MODELS else None
+
+
 def model_class(name: str) -> Any:
     """Return the class of a model; it has a `card`.
 

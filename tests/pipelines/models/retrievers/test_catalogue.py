@@ -2,8 +2,12 @@ import pytest
 
 from pipelines.errors import ConfigError
 from pipelines.models.retrievers.catalogue import (
+    DEEP_FAMILIES,
+    FAMILIES,
     MODELS,
+    SIMPLE_FAMILIES,
     cards,
+    family_of,
     listing,
     model_class,
     retriever_class,
@@ -16,9 +20,14 @@ def test_every_name_is_that_of_its_card():
 
 
 def test_families_are_those_of_the_contract():
-    learning = {"neighbourhood", "linear", "factorization", "embedding", "content", "deep", "sequential", "context"}
-    families = learning | {"baseline", "fusion"}
-    assert {card.family for card in cards()} <= families
+    """No card has another, and none of them is of no card."""
+    assert {card.family for card in cards()} == FAMILIES
+    assert not SIMPLE_FAMILIES & DEEP_FAMILIES
+
+
+def test_the_family_of_a_stored_name_is_looked_up_and_never_imported():
+    assert family_of("ease") == "linear"
+    assert family_of("no_such") is family_of("this:attribute") is None
 
 
 def test_the_listing_has_each_setting_with_its_default():
