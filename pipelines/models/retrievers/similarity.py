@@ -54,7 +54,8 @@ def interaction_values(train: Sequences, similarity: Similarity, *, of_users: bo
 
 def less_user_mean(rows: Sequences) -> NDArray[Any]:
     """Return the value of each interaction less the mean of its row, `[num_interactions]`; `values` must be there."""
-    return np.asarray(rows.values - _means(rows.rows, rows.values, len(rows))[rows.rows])
+    values = np.asarray(rows.values)
+    return np.asarray(values - _means(rows.rows, values, len(rows))[rows.rows])
 
 
 def item_means(train: Sequences) -> NDArray[np.float32]:
