@@ -131,7 +131,7 @@ class EvaluationConfig(Section):
     baseline_max_items: int = Field(
         10_000,
         ge=0,
-        description="larger corpora leave out the baselines with a matrix of items squared: ease, linear_transitions",
+        description="larger corpora go without baselines of items squared in memory: ease, linear_transitions, blend",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
 
