@@ -11,7 +11,7 @@ from pipelines.config.base import Section
 class RetrievalConfig(Section):
     """The retrieval model: which one, and the two-tower model's own settings."""
 
-    model: str = Field("two_tower", description="name in `tandem models`")
+    model: str = Field("two_tower", description="name in `tandem models`, or package.module:Class of your own")
     preset: str | None = Field(None, description="settings that come with a model, such as quality; not two_tower")
     settings: dict[str, Any] = Field({}, description="settings of the model, over its preset; two_tower's are below")
     segment: str | None = Field(
@@ -129,7 +129,9 @@ class EvaluationConfig(Section):
         description="models of `tandem models` that stand beside in every report",
     )
     baseline_max_items: int = Field(
-        10_000, ge=0, description="corpora larger than this are compared with popularity alone; EASE inverts a matrix"
+        10_000,
+        ge=0,
+        description="larger corpora go without baselines of items squared in memory: ease, linear_transitions, blend",
     )
     cold_start: ColdStartConfig = ColdStartConfig()
 

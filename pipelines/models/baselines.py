@@ -17,6 +17,8 @@ from pipelines.models.retrievers.catalogue import retriever_class
 from pipelines.models.retrievers.training_data import LabelReader, seconds
 from pipelines.models.sequences import Floats, Sequences
 
+SCORES_AT_ONCE = 16_000_000  # some 128 MB of sort keys, however large the corpus
+
 
 def baseline_orders(
     names: Sequence[str], train: pa.Table, before: pa.Table, holdout: Holdout, top_k: int, *, seed: int
@@ -51,6 +53,11 @@ def baseline_orders(
     return orders
 
 
+def left_out(names: Sequence[str], num_items: int, *, max_items: int) -> list[str]:
+    """Return the baselines that would fill a matrix of items by items for a corpus of more than `max_items`."""
+    return [name for name in names if num_items > max_items and retriever_class(name).card.items_squared]
+
+
 def histories(reader: LabelReader, before: pa.Table, users: pa.Array) -> Sequences:
     """Return the known items of each user before the cut, oldest first, one row a user in the order given."""
     events = before.sort_by(EVENT_TIMESTAMP)
@@ -70,8 +77,9 @@ def histories(reader: LabelReader, before: pa.Table, users: pa.Array) -> Sequenc
 
 def _order(model: Retriever, queries: Sequences, corpus: Rows, holdout: Holdout, top_k: int) -> Rows:
     parts = []
-    for start in range(0, len(queries), metrics.QUERIES_AT_ONCE):
-        rows = np.arange(start, min(start + metrics.QUERIES_AT_ONCE, len(queries)))
+    at_once = max(1, min(metrics.QUERIES_AT_ONCE, SCORES_AT_ONCE // max(len(corpus), 1)))
+    for start in range(0, len(queries), at_once):
+        rows = np.arange(start, min(start + at_once, len(queries)))
         scores = _of_corpus(model.score(queries.take(rows)), corpus)
         parts.append(metrics.worst_case_top(scores, holdout.relevant[rows], top_k, excluded=holdout.seen[rows]))
     return np.concatenate(parts)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ConfigError
-from pipelines.models.significance import PerUser, bootstrap_interval, compare_with
+from pipelines.models.significance import PerUser, bootstrap_interval, compare_with, is_shown
 
 Figures = Mapping[str, float]
 SHOWN = ("recall", "ndcg", "mrr")
@@ -79,6 +79,37 @@ def compare(contestants: Sequence[Contestant], *, metric: str, reference: str | 
         "curves": {one.name: dict(one.curves) for one in contestants if one.curves},
         "costs": {one.name: dict(one.costs) for one in contestants if one.costs},
     }
+
+
+def beside_simpler(
+    contestants: Sequence[Contestant], deep: Sequence[str], simple: Sequence[str], *, metric: str, seed: int
+) -> list[str]:
+    """Say of each deep model whether it is worth its cost: how it stands to the best of the simpler ones.
+
+    Args:
+        contestants: measured on the same users.
+        deep: names of those that are networks.
+        simple: names of those that are counted or solved in closed form; with none there is nothing to say.
+        metric: decides.
+        seed: decides the random swaps.
+    """
+    if not simple:
+        return []
+    values = {one.name: one.figures[metric] for one in contestants}
+    best = max(simple, key=values.__getitem__)
+    samples = {one.name: PerUser.of(one.per_user[metric]) for one in contestants if one.name in {best, *deep}}
+    found = compare_with(best, samples, seed=seed)
+    return [_stands(name, best, values, found[name]) for name in sorted(found, key=lambda name: -values[name])]
+
+
+def _stands(name: str, best: str, values: Figures, above: Figures) -> str:
+    """Put into words how far the best simpler model is above a deep one."""
+    own, other = f"{name} ({values[name]:.4f})", f"{best} ({values[best]:.4f}), the best of the simpler models here"
+    if not is_shown(above):
+        return f"{own} and {other}: no difference that {above['num_users']} users can show."
+    if above["difference"] > 0:
+        return f"{own} loses to {other}: tune it, or train the simpler model."
+    return f"{own} beats {other}."
 
 
 def shown_metrics(metric: str, measured: Mapping[str, Any]) -> list[str]:

@@ -116,11 +116,23 @@ def _notes(report: Mapping[str, Any], metric: str) -> list[str]:
         for other, difference in differences[RECOMMENDER].items()
     ]
     lines.append(_retrieval_note(report["retrieval_model"], values, differences[RETRIEVAL], report["num_users"]))
+    lines += _left_out_note(report)
     lines += [*report["cold_start_notes"], exposure.HOW_TO_READ]
     if ORACLE in values:
         share = values[RECOMMENDER] / max(values[ORACLE], 1e-9)
         lines.append(f"The oracle knows the law of the data; the recommender reaches {share:.0%} of it.")
     return lines
+
+
+def _left_out_note(report: Mapping[str, Any]) -> list[str]:
+    """Say which baselines were not measured, and why."""
+    names = report.get("baselines_left_out")  # reports of earlier releases do not say
+    if not names:
+        return []
+    return [
+        f"Not measured: {', '.join(names)}, which would fill a matrix of {report['num_items']:,} items by as many; "
+        f"`evaluation.baseline_max_items` is {report['baseline_max_items']:,}. Raise it where the memory is there."
+    ]
 
 
 def _verdict(
@@ -145,12 +157,16 @@ def _retrieval_note(
     lost = [name for name, difference in differences.items() if name not in level and difference["difference"] < 0]
     own = f"Retrieval by {model} reaches {values[RETRIEVAL]:.4f}"
     if not lost and not level:
-        return f"{own}, above all {len(differences)} baselines."
+        return f"{own}, above {_every(list(differences))}."
     sentences = [f"{own} and loses to {_ranked(lost, values)}: tune it, or train the simpler model."] if lost else []
     if level:
         told = f"no difference from {_ranked(level, values)} that {num_users} users can show."
         sentences.append(f"There is {told}" if lost else f"{own}, with {told}")
     return " ".join(sentences)
+
+
+def _every(names: list[str]) -> str:
+    return f"{names[0]}, the one baseline measured" if len(names) == 1 else f"all {len(names)} baselines measured"
 
 
 def _ranked(names: list[str], values: Mapping[str, float]) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from pipelines.contracts import RANKING_MODEL, RECOMMENDER, RETRIEVAL_MODEL, ModelComparison, ModelVersion
 from pipelines.errors import ConfigError
-from pipelines.models.comparison import compare
+from pipelines.models.comparison import Contestant, beside_simpler, compare
 from pipelines.models.comparison_page import write_comparison
 from pipelines.models.kept_evaluation import FILES, KeptEvaluation
+from pipelines.models.retrievers.catalogue import DEEP_FAMILIES, SIMPLE_FAMILIES, family_of
 from pipelines.release.manifest import MANIFEST_FILE, ReleaseManifest
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry, RunRecord
@@ -42,6 +43,11 @@ class _Entry:
         """Its line in the comparison, with the retrieval model that it is, or that found its candidates."""
         own = "" if self.version.name == RETRIEVAL_MODEL else "on "
         return f"{self.label} {own}{self.kept.report['retrieval_model']}"
+
+    @property
+    def family(self) -> str | None:
+        """Family of the retrieval model; None where the catalogue has it no more."""
+        return family_of(self.kept.report["retrieval_model"])
 
 
 def compare_models(
@@ -88,7 +94,8 @@ def compare_models(
         contestants = [one.kept.contestant(one.system, one.name, told[one.name]) for one in entries]
         contestants += [first.contestant(name, name) for name in first.report["baselines"]]
         found = compare(contestants, metric=metric, reference=_full_name(reference, entries), seed=seed)
-        write_comparison(folder, {**{name: first.report[name] for name in FACTS}, **found, "notes": _notes(entries)})
+        notes = [*_notes(entries), *_beside_simpler(entries, contestants, metric, seed)]
+        write_comparison(folder, {**{name: first.report[name] for name in FACTS}, **found, "notes": notes})
 
     folder = artifacts.local(uri := artifacts.publish(f"{dataset}/compare_models/{key}", write))
     report = KeptEvaluation.report_in(folder)
@@ -188,6 +195,14 @@ def _full_name(reference: str | None, entries: Sequence[_Entry]) -> str | None:
     """Return a line's name for a version's; a baseline is named as it is."""
     wanted = f"{RETRIEVAL_MODEL}/{reference}" if reference and reference.isdigit() else reference
     return next((one.name for one in entries if wanted in (one.label, one.version.run_id)), reference)
+
+
+def _beside_simpler(entries: Sequence[_Entry], contestants: Sequence[Contestant], metric: str, seed: int) -> list[str]:
+    """Say whether deep retrieval models, and ranking models, beat the best simple retrieval."""
+    deep = [one.name for one in entries if one.version.name == RANKING_MODEL or one.family in DEEP_FAMILIES]
+    alone = [one.name for one in entries if one.version.name == RETRIEVAL_MODEL and one.family in SIMPLE_FAMILIES]
+    baselines = [name for name in entries[0].kept.report["baselines"] if family_of(name) in SIMPLE_FAMILIES]
+    return beside_simpler(contestants, deep, [*alone, *baselines], metric=metric, seed=seed)
 
 
 def _notes(entries: Sequence[_Entry]) -> list[str]:

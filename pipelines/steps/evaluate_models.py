@@ -27,7 +27,7 @@ from pipelines.contracts import (
 )
 from pipelines.errors import TrainingError
 from pipelines.models import cold_start, systems
-from pipelines.models.baselines import baseline_orders
+from pipelines.models.baselines import baseline_orders, left_out
 from pipelines.models.candidates import Rows
 from pipelines.models.evaluation_page import REPORT, write_evaluation
 from pipelines.models.holdout import Holdout, Measured, measure
@@ -179,12 +179,15 @@ class _Evaluator:
 
     def _baselines(self, holdout: Holdout, cut: datetime) -> dict[str, Rows]:
         """Return the lists of the configured baselines, fitted on the labels of the training window."""
-        if holdout.items.num_rows > self.config.baseline_max_items:
-            return {}
+        too_large = self._left_out(holdout)
+        names = [name for name in self.config.baselines if name not in too_large]
         columns = [USER_ID, ITEM_ID, EVENT_TIMESTAMP, "value"]
         train = pq.read_table(Path(self.training_set.uri) / "train.parquet", columns=columns)
         before = self._known_before(cut)
-        return baseline_orders(self.config.baselines, train, before, holdout, self._top_k, seed=self.seed)
+        return baseline_orders(names, train, before, holdout, self._top_k, seed=self.seed)
+
+    def _left_out(self, holdout: Holdout) -> list[str]:
+        return left_out(self.config.baselines, holdout.items.num_rows, max_items=self.config.baseline_max_items)
 
     def _holdout(self, cut: datetime, split: str) -> Holdout:
         window = pq.read_table(Path(self.training_set.uri) / f"{split}.parquet", columns=[USER_ID, ITEM_ID])
@@ -262,6 +265,8 @@ class _Evaluator:
             "num_candidates": self.config.num_candidates,
             "retrieval_model": self._retrieval_model(pairs[RECOMMENDER][0]),
             "baselines": ["popularity", *(name for name in self.config.baselines if name in measured)],
+            "baselines_left_out": self._left_out(holdout),
+            "baseline_max_items": self.config.baseline_max_items,
             "popularity_window": window,
             "interval_metric": metric,
             "intervals": intervals,

@@ -1,5 +1,6 @@
 """Train a retrieval model on a training set and register it."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipelines.inputs.supplied_vectors import SuppliedVectors
 from pipelines.models.retrieval import export_towers, train_two_tower
 from pipelines.models.retrievers.base import Retriever, RunOptions
 from pipelines.models.retrievers.bundle import write_retriever
-from pipelines.models.retrievers.catalogue import TWO_TOWER, retriever_class, retriever_settings
+from pipelines.models.retrievers.catalogue import TWO_TOWER, configured_class, retriever_class, retriever_settings
 from pipelines.models.retrievers.content_vectors import know_new_items_by_content
 from pipelines.models.retrievers.measuring import validation_metrics
 from pipelines.models.retrievers.similarity import Nearest, nearest
@@ -78,13 +79,14 @@ def train_retrieval(
         TrainingError: there is no label to learn from, or training diverged.
         ConfigError: no model has the name, a setting is not the model's, or there are fewer devices.
     """
-    chosen = chosen_model(config)
+    chosen = chosen_model(config, outside=True)
     key = content_key(
         training_set=training_set.fingerprint,
         config=_without_place(config),
         seed=seed,
         precision=run.precision,
         code=code_digest("inputs", "models", "steps/train_retrieval.py", "steps/retrieval_labels.py"),
+        **_outside_code(config, chosen),
     )
     found = found_version(registry, RETRIEVAL_MODEL, key=key, run=run)
     if found is not None:
@@ -98,6 +100,7 @@ def train_retrieval(
             config,
             RunOptions(seed, run.device, run.num_devices, run.precision, checkpoints=kept, nearest=nearest),
             run=run,
+            model=chosen,
         ),
         key=key,
         artifacts=artifacts,
@@ -105,7 +108,7 @@ def train_retrieval(
     )
     report = json.loads((folder / RUN_FILE).read_text())
     record = RunRecord(
-        name=f"{config.model}-{key[:8]}",
+        name=f"{config.model.replace(':', '.')}-{key[:8]}",
         params={**_params(config, chosen), **_run_params(run), "seed": seed},
         metrics=report["metrics"],
         curves=report["curves"],
@@ -129,8 +132,13 @@ def lineage(training_set: TrainingSet, feature_service: str) -> dict[str, str]:
     }
 
 
-def chosen_model(config: RetrievalConfig) -> Retriever | None:
+def chosen_model(config: RetrievalConfig, *, outside: bool = False) -> Retriever | None:
     """Return the model of the configuration, not trained; None for the two-tower model.
+
+    Args:
+        config: names the model.
+        outside: whether it may be imported from outside the catalogue (`package.module:Class`): only where `config` is
+            that of this run, never where it was stored, as with a search.
 
     Raises:
         ConfigError: no model has the name, or a setting is not the model's.
@@ -153,13 +161,22 @@ def chosen_model(config: RetrievalConfig) -> Retriever | None:
             f"retrieval.item_vectors is of two_tower, and model {config.model!r} reads histories alone; leave it out, "
             "or train two_tower"
         )
-    model = retriever_class(config.model)(retriever_settings(config.model, config.preset, config.settings))
+    kind = configured_class(config.model) if outside else retriever_class(config.model)
+    model = kind(retriever_settings(config.model, config.preset, config.settings, kind=kind))
     if not model.card.served:
         raise TrainingError(
             f"model {config.model!r} is for comparison alone and cannot be served; choose one that `tandem models` "
             "shows as served"
         )
     return model
+
+
+def _outside_code(config: RetrievalConfig, chosen: Retriever | None) -> dict[str, str]:
+    """Return a digest of the file of a model outside the catalogue: changed code is another version."""
+    if chosen is None or ":" not in config.model:
+        return {}
+    file = inspect.getsourcefile(type(chosen))
+    return {"model_code": file_digest(Path(file))} if file else {}
 
 
 def _without_place(config: RetrievalConfig) -> dict[str, Any]:
@@ -193,6 +210,7 @@ def train_into(
     *,
     run: TrainingConfig = DEFAULT_TRAINING,
     served: bool = True,
+    model: Retriever | None = None,
 ) -> None:
     """Train on the training window, measure on the validation window; write `run.json`, `plots/` and `bundle/`.
 
@@ -203,13 +221,14 @@ def train_into(
         options: seed, checkpoints and who is told of epochs.
         run: devices, what stays on them, and precision of the two-tower model.
         served: whether to write `bundle/`, which serving loads; a trial of a search needs none.
+        model: of the configuration, not trained; None takes it from the catalogue.
 
     Raises:
         TrainingError, ConfigError: see `train_retrieval`.
     """
     train, validation = (labels_of(training_set, split, config) for split in ("train", "validation"))
     encoders = fit_encoders(train, config)
-    model = chosen_model(config)
+    model = model or chosen_model(config)
     how: dict[str, Any] = {"config": config, "options": options, "served": served}
     if model is None:
         _train_two_tower(folder, training_set, train, validation, encoders, run=run, **how)

@@ -38,6 +38,16 @@ def walks(num_users: int = NUM_USERS, *, seed: int = 0, length: int = LENGTH) ->
     return Sequences.of(users, items, num_users=num_users, num_items=NUM_ITEMS, times=times, values=values)
 
 
+def rated_walks() -> Sequences:
+    """The walks, liked (4 or 5), after two items of the next circle that were not (1 or 2): values tell them apart."""
+    liked, first = walks(), np.arange(NUM_USERS)
+    other = (first[:, None] % NUM_GROUPS + 1) % NUM_GROUPS * GROUP_SIZE + (first[:, None] // NUM_GROUPS + [0, 3]) % 8
+    users = np.concatenate([np.repeat(first, 2), liked.rows])
+    items = np.concatenate([other.ravel(), liked.items])
+    values = np.concatenate([1.0 + other.ravel() % 2, 4.0 + (liked.items + liked.rows) % 2])
+    return Sequences.of(users, items, num_users=NUM_USERS, num_items=NUM_ITEMS, values=values)
+
+
 def serving_layout(num_users: int, *, history_length: int = LENGTH + 3) -> Layout:
     """Return how serving numbers items, users and devices: 3 buckets for unseen items, 2 for others."""
     sizes = {"num_items": NUM_ITEMS, "num_users": num_users, "num_devices": NUM_DEVICES}

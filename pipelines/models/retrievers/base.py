@@ -27,12 +27,13 @@ class ModelCard:
 
     Attributes:
         name: as in `tandem train NAME`.
-        family: `baseline`, `neighbourhood`, `linear`, `factorization`, `embedding`, `content`, `deep`, `sequential`,
-            `context`, `fusion`.
+        family: of a retriever one of the catalogue's `FAMILIES`; simple ones stand beside deep ones in comparisons.
         needs: what it learns from, such as `order of events`.
         good_at: where it is worth trying, in a line.
         source: paper or description of the method.
         served: whether `export` writes what serving loads; otherwise it is for comparison alone.
+        items_squared: whether fitting it with its defaults fills a matrix of items by items, which large corpora do
+            not have the memory for.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelCard:
     good_at: str
     source: str
     served: bool = True
+    items_squared: bool = False
 
 
 @dataclass(frozen=True)

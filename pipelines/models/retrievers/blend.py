@@ -65,6 +65,7 @@ class Blend(Retriever):
         needs="what its parts need; validation rows where weights are chosen",
         good_at="a little better than its best part, more so where the parts differ",
         source="score fusion; Fox and Shaw, Combination of multiple searches, 1994",
+        items_squared=True,  # its default parts
     )
     Settings = BlendSettings
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
+from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -43,6 +44,17 @@ MODELS: dict[str, str] = {
 }
 
 
+# Of cards' families: counted or solved in closed form within seconds; networks, which should be better than those.
+SIMPLE_FAMILIES = frozenset({"baseline", "neighbourhood", "linear"})
+DEEP_FAMILIES = frozenset({"deep", "sequential"})
+FAMILIES = SIMPLE_FAMILIES | DEEP_FAMILIES | {"factorization", "embedding", "context", "fusion"}
+
+
+def family_of(name: str) -> str | None:
+    """Return the family of a model; None for a name of no model, such as one that a stored report has kept."""
+    return str(model_class(name).card.family) if name in MODELS else None
+
+
 def model_class(name: str) -> Any:
     """Return the class of a model; it has a `card`.
 
@@ -71,6 +83,49 @@ def retriever_class(name: str) -> "type[Retriever]":
     return found
 
 
+def configured_class(name: str) -> "type[Retriever]":
+    """Return the class that a configuration names: of the catalogue, or elsewhere, as `package.module:Class`.
+
+    Give it what the configuration of this run says and nothing that was stored with a model: a module is imported,
+    which runs it.
+
+    Raises:
+        ConfigError: no model has the name, there is no such module or class, or it is no retriever.
+    """
+    if ":" not in name:
+        return retriever_class(name)
+    from pipelines.models.retrievers.base import Retriever
+
+    found = _imported(name)
+    if not (isinstance(found, type) and issubclass(found, Retriever)) or isabstract(found):
+        raise ConfigError(
+            f"retrieval.model {name!r} is no retriever; expected a subclass of `pipelines.models.retrievers.base."
+            "Retriever` with all its methods. See docs/models.md, Add a model in a file and a config"
+        )
+    if missing := [needed for needed in ("card", "Settings") if not hasattr(found, needed)]:
+        raise ConfigError(f"retrieval.model {name!r} lacks {' and '.join(missing)}; expected both. See docs/models.md")
+    return found
+
+
+def _imported(name: str) -> Any:
+    """Return the attribute that `package.module:Class` names."""
+    module, _, attribute = name.partition(":")
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise ConfigError(f"retrieval.model is {name!r}; expected a name of `tandem models`, or package.module:Class")
+    try:
+        return getattr(import_module(module), attribute)
+    except AttributeError as error:
+        raise ConfigError(
+            f"retrieval.model is {name!r}, and importing module {module!r} found no {attribute!r} ({error}); expected "
+            "a class of that name in it. Mend the name, or the module"
+        ) from error
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(
+            f"retrieval.model is {name!r}, and module {module!r} cannot be imported ({error}); expected one that "
+            "Python finds where models are trained. Put its folder into PYTHONPATH there"
+        ) from error
+
+
 def cards() -> "list[ModelCard]":
     """Return the card of each model, in order of the list."""
     return [model_class(name).card for name in MODELS]
@@ -86,13 +141,19 @@ def listing() -> list[dict[str, Any]]:
     ]
 
 
-def retriever_settings(name: str, preset: str | None, given: Mapping[str, Any]) -> Any:
+def retriever_settings(name: str, preset: str | None, given: Mapping[str, Any], *, kind: Any = None) -> Any:
     """Return the settings of a model: its defaults, changed by a preset, changed by those given.
+
+    Args:
+        name: of the model.
+        preset: of the model.
+        given: setting -> value.
+        kind: the class where it is not of the catalogue.
 
     Raises:
         ConfigError: the preset is unknown, or a setting is not legal; the message names it.
     """
-    kind = retriever_class(name)
+    kind = kind or retriever_class(name)
     if preset is not None and preset not in kind.presets:
         known = ", ".join(kind.presets) or "none"
         raise ConfigError(f"model {name!r} has no preset {preset!r}; expected one of: {known}. See `tandem models`")

@@ -28,6 +28,7 @@ class Ease(ItemToItem):
         needs="interactions; their order where a decay is set; memory for items squared",
         good_at="up to some ten thousand items; a strong baseline everywhere",
         source="Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019",
+        items_squared=True,
     )
     Settings = EaseSettings
     space = {"l2": "log:10..5000", "row_norm": "0.0..1.0", "popularity_norm": "0.0..0.5", "history_decay": "0.7..1.0"}

@@ -47,6 +47,7 @@ class LinearTransitions(ItemToItem):
         needs="order of events; their times where `elapsed_bounds` are set; memory for items squared",
         good_at="sequences of up to some ten thousand items, in seconds",
         source="Choi and others, Session-aware linear item-item models, WWW 2021 (its transition part)",
+        items_squared=True,
     )
     Settings = LinearTransitionSettings
     space = {"l2": "log:10..1000", "history_decay": "0.5..1.0", "before_decay": "0.4..1.0", "after_decay": "0.4..1.0"}

@@ -47,10 +47,26 @@ def interaction_values(train: Sequences, similarity: Similarity, *, of_users: bo
             f"similarity {similarity!r} compares values, such as ratings, and these interactions have none; expected a "
             "source with values, or similarity cosine"
         )
-    by_user = (similarity == "pearson") == of_users
-    groups, size = (train.rows, len(train)) if by_user else (train.items, train.num_items)
-    means = np.bincount(groups, train.values, size) / np.maximum(np.bincount(groups, minlength=size), 1)
-    return train.matrix(train.values - means[groups])
+    if (similarity == "pearson") == of_users:
+        return train.matrix(less_user_mean(train))
+    return train.matrix(train.values - item_means(train)[train.items])
+
+
+def less_user_mean(rows: Sequences) -> NDArray[Any]:
+    """Return the value of each interaction less the mean of its row, `[num_interactions]`; `values` must be there."""
+    values = np.asarray(rows.values)
+    return np.asarray(values - _means(rows.rows, values, len(rows))[rows.rows])
+
+
+def item_means(train: Sequences) -> NDArray[np.float32]:
+    """Return the mean value of each item, `[num_items]`; zeros for an item without one, or where there are none."""
+    if train.values is None:
+        return np.zeros(train.num_items, dtype=np.float32)
+    return _means(train.items, train.values, train.num_items).astype(np.float32)
+
+
+def _means(groups: NDArray[Any], values: Any, size: int) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(groups, values, size) / np.maximum(np.bincount(groups, minlength=size), 1))
 
 
 def unit_rows(matrix: Any) -> Any:

@@ -1,7 +1,7 @@
 """User neighbours: what people with a similar history used."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -22,7 +22,14 @@ from pipelines.models.retrievers.item_to_item import POPULARITY_FLOOR
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.retrievers.query_graph import QueryGraph
 from pipelines.models.retrievers.renumbering import FLOAT
-from pipelines.models.retrievers.similarity import Nearest, Similarity, interaction_values, nearest, unit_rows
+from pipelines.models.retrievers.similarity import (
+    Nearest,
+    Similarity,
+    interaction_values,
+    item_means,
+    nearest,
+    unit_rows,
+)
 from pipelines.models.sequences import Sequences
 
 MAX_GRAPH_BYTES = 1_800_000_000  # an ONNX file is a protocol buffer, which ends at 2 GiB
@@ -31,8 +38,10 @@ MAX_GRAPH_BYTES = 1_800_000_000  # an ONNX file is a protocol buffer, which ends
 class UserNeighbourSettings(Section):
     """Which users are alike, and how many of them count."""
 
-    similarity: Literal["cosine", "pearson"] = Field(
-        "cosine", description="cosine of ones; pearson: of values less the user's mean"
+    similarity: Similarity = Field(
+        "cosine",
+        description="cosine of ones; of values: pearson (less the user's mean), adjusted_cosine (less the item's mean "
+        "in training: alike are who differ alike from everybody)",
     )
     num_neighbours: int = Field(200, ge=1, description="most similar users asked")
     shrinkage: float = Field(10.0, ge=0, description="draws the similarity of users with few items in common to zero")
@@ -48,19 +57,23 @@ class UserNeighbours(Retriever):
     card = ModelCard(
         name="user_neighbours",
         family="neighbourhood",
-        needs="interactions; values for pearson; all histories in memory where it answers",
+        needs="interactions; values for pearson and adjusted cosine; all histories in memory where it answers",
         good_at="some ten thousand users, many items in common",
         source="Herlocker and others, An algorithmic framework for collaborative filtering, SIGIR 1999",
     )
     Settings = UserNeighbourSettings
-    space = {"similarity": ["cosine", "pearson"], "num_neighbours": "log:20..1000", "shrinkage": "log:0.1..100.0"}
-    learned = ("popularity", "histories", "compared")
+    space = {
+        "similarity": ["cosine", "pearson", "adjusted_cosine"],
+        "num_neighbours": "log:20..1000",
+        "shrinkage": "log:0.1..100.0",
+    }
+    learned = ("popularity", "histories", "compared", "item_means")
 
     def __init__(self, settings: UserNeighbourSettings | None = None) -> None:
         super().__init__(settings)
         self.histories: Any = None
         self.compared: Any = None
-        self.popularity = np.zeros(0, dtype=np.float32)
+        self.popularity = self.item_means = np.zeros(0, dtype=np.float32)
         self._nearest: Nearest = nearest
 
     def fit(self, train: Sequences, *, options: RunOptions, validation: Validation | None = None) -> Fitted:
@@ -70,14 +83,14 @@ class UserNeighbours(Retriever):
         counts = np.bincount(train.items, minlength=train.num_items)
         self.popularity = (counts / counts.sum()).astype(np.float32)
         self.histories = train.matrix()
+        self.item_means = item_means(train)
         self.compared = unit_rows(interaction_values(train, self.settings.similarity, of_users=True))
         return Fitted(figures={"num_parameters": float(self.histories.nnz)})
 
     def score(self, queries: Sequences) -> Floats:
         """Return the neighbours' items, `[num_queries, num_items]`."""
-        similarity: Similarity = "cosine" if queries.values is None else self.settings.similarity
         near = self._nearest(
-            unit_rows(interaction_values(queries, similarity, of_users=True)),
+            unit_rows(self._asked(queries)),
             self.compared,
             common=(queries.matrix(), self.histories),
             num_nearest=self.settings.num_neighbours,
@@ -85,6 +98,14 @@ class UserNeighbours(Retriever):
             same=queries.users,
         )
         return np.asarray((near @ self.histories).toarray() + POPULARITY_FLOOR * self.popularity, dtype=np.float32)
+
+    def _asked(self, queries: Sequences) -> Any:
+        """Return queries as similarity compares them; an item's mean is that of training, whoever else asks."""
+        if queries.values is None:
+            return queries.matrix()
+        if self.settings.similarity == "adjusted_cosine":
+            return queries.matrix(queries.values - self.item_means[queries.items])
+        return interaction_values(queries, self.settings.similarity, of_users=True)
 
     def export(self, folder: Path, *, layout: Layout) -> None:
         """Write a graph that holds all histories and finds the neighbours itself; items are vectors of themselves.

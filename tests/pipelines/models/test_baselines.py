@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.inputs.vocabulary import Vocabulary
-from pipelines.models.baselines import baseline_orders, histories
+from pipelines.models import baselines
+from pipelines.models.baselines import baseline_orders, histories, left_out
 from pipelines.models.holdout import Holdout
 from pipelines.models.retrievers.training_data import LabelReader
 
@@ -47,3 +48,19 @@ def test_a_baseline_ranks_the_corpus_of_the_holdout_without_what_was_seen():
     # By popularity: a (3), b (2), c (1), and what is new since the training window last.
     names = np.array(["new", "c", "b", "a", "none"])
     assert names[orders["recent_history"]].tolist() == [["a", "c", "none", "none"], ["b", "c", "new", "none"]]
+
+
+def test_only_what_squares_the_items_is_left_out_of_a_large_corpus():
+    names = ["random", "ease", "recent_history", "linear_transitions", "transitions", "item_neighbours", "blend"]
+    assert left_out(names, 10_001, max_items=10_000) == ["ease", "linear_transitions", "blend"]
+    assert left_out(names, 10_000, max_items=10_000) == []
+
+
+def test_lists_are_the_same_however_few_users_are_scored_at_once(monkeypatch):
+    train = events(("u1", "a", 0), ("u2", "a", 0), ("u3", "b", 0), ("u1", "b", 1), ("u2", "c", 1))
+    asked = holdout(train, events(("u1", "c", 5), ("u3", "a", 5), ("u2", "b", 5)), ["u1", "u2", "u3"], ["c", "b", "a"])
+    arguments = (("recent_history", "random"), train, train, asked, 2)
+    together = baseline_orders(*arguments, seed=1)
+    monkeypatch.setattr(baselines, "SCORES_AT_ONCE", 1)
+    for name, alone in baseline_orders(*arguments, seed=1).items():
+        np.testing.assert_array_equal(alone, together[name])

@@ -12,7 +12,10 @@ def test_a_model_that_loses_is_told_so():
     assert note == (
         "Retrieval by sasrec reaches 0.2000 and loses to ease (0.3000): tune it, or train the simpler model."
     )
-    assert "above all 1 baselines" in evaluation_page._retrieval_note("sasrec", values, {"popularity": BETTER}, 166)
+    alone = evaluation_page._retrieval_note("sasrec", values, {"popularity": BETTER}, 166)
+    assert alone.endswith("above popularity, the one baseline measured.")
+    two = evaluation_page._retrieval_note("sasrec", values, {"popularity": BETTER, "random": BETTER}, 166)
+    assert two.endswith("above all 2 baselines measured.")
 
 
 def test_a_model_as_good_as_a_simpler_one_is_told_so():

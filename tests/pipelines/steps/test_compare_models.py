@@ -1,6 +1,7 @@
 """On evaluations made by hand: 200 users, a few systems, one holdout or two."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,27 @@ def test_what_differs_is_told_from_what_does_not(platform):
     assert "<td>better</td>" in page
     assert "<td>not told apart</td>" in page
     assert "Slice: new users" in page
+
+
+def test_a_deep_model_that_loses_to_a_simple_one_is_told_so(platform):
+    platform.evaluated(RETRIEVAL_MODEL, "1", 0.2)  # ease
+    platform.evaluated(RETRIEVAL_MODEL, "2", 0.1, model="sasrec")
+    platform.evaluated(RETRIEVAL_MODEL, "3", 0.3, model="hstu")
+    platform.evaluated(RETRIEVAL_MODEL, "4", 0.1, model="als")  # neither deep nor simple
+    platform.evaluated(RETRIEVAL_MODEL, "5", 0.2, model="two_tower")
+    platform.evaluated(RANKING_MODEL, "1", 0.1)
+    page = page_of(platform.compare(reference="4"))
+    best = r"retrieval/1 ease \(0\.\d{4}\), the best of the simpler models here"
+    assert re.search(rf"retrieval/2 sasrec \(0\.\d{{4}}\) loses to {best}: tune it, or train the simpler model", page)
+    assert re.search(rf"ranking/1 on ease \(0\.\d{{4}}\) loses to {best}", page)
+    assert re.search(rf"retrieval/3 hstu \(0\.\d{{4}}\) beats {best}\.", page)
+    assert re.search(rf"two_tower \(0\.\d{{4}}\) and {best}: no difference that 200 users can show", page)
+    assert "als (0" not in " ".join(page.split("simpler models here")[:-1]).split("Losses of different")[-1]
+
+
+def test_a_model_the_catalogue_does_not_know_is_neither_deep_nor_simple(platform):
+    platform.evaluated(RETRIEVAL_MODEL, "1", -0.3, model="some.module:Model")
+    assert "simpler models here" not in page_of(platform.compare("1"))
 
 
 def test_curves_costs_and_the_trade_off_are_shown_where_there_are_any(platform):

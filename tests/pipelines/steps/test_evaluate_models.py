@@ -163,9 +163,19 @@ def test_one_question_has_one_digest_and_another_one_another(world, evaluation, 
     assert report(fewer)["holdout"] != report(evaluation)["holdout"]
 
 
-def test_large_corpora_are_compared_with_popularity_alone(world):
+def test_large_corpora_go_without_the_baselines_that_square_them_and_the_page_says_so(world):
     few = CONFIG.model_copy(update={"max_users": 30, "baseline_max_items": 5})
-    assert set(evaluate(world, few).metrics) == {"popularity", "retrieval", "recommender"}
+    found = evaluate(world, few)
+    assert set(found.metrics) == {"popularity", *CONFIG.baselines, "retrieval", "recommender"} - {"ease"}
+    assert report(found)["baselines_left_out"] == ["ease"]
+    page = (Path(found.uri) / "report.html").read_text()
+    assert "Not measured: ease, which would fill a matrix of" in page
+    assert "baseline_max_items` is 5" in page
+
+
+def test_nothing_is_said_to_be_left_out_where_nothing_is(evaluation):
+    assert report(evaluation)["baselines_left_out"] == []
+    assert "Not measured: ease" not in (Path(evaluation.uri) / "report.html").read_text()
 
 
 def test_a_champion_fitted_before_the_cut_is_measured_beside(world, monkeypatch):

@@ -14,6 +14,7 @@ from pipelines.inputs.query_encoder import QueryEncoder
 from pipelines.inputs.row_file import RowFile
 from pipelines.models.export import load_onnx, run_onnx
 from pipelines.models.retrievers.base import RunOptions
+from pipelines.models.retrievers.catalogue import configured_class
 from pipelines.models.training import Fit
 from pipelines.models.vectors import embed_items, embed_queries
 from pipelines.steps.retrieval_labels import latest_items
@@ -193,3 +194,31 @@ def test_latest_items_are_one_row_each_with_their_newest_features(tmp_path: Path
         "item_id": ["a", "b"],
         "title": ["x", "new"],
     }
+
+
+def test_a_model_of_ones_own_is_trained_and_registered_and_is_another_version_when_its_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "models" / "own_retriever_of_a_test.py"
+    file.parent.mkdir()
+    file.write_text("from pipelines.models.retrievers.ease import Ease\nclass Mine(Ease):\n    pass\n")
+    monkeypatch.syspath_prepend(file.parent)
+    labels, registry = training_set(tmp_path / "set"), MemoryRegistry(tmp_path / "reg")
+    stores = {"registry": registry, "artifacts": LocalArtifacts(tmp_path / "runs"), "seed": 1}
+    config = RetrievalConfig(model="own_retriever_of_a_test:Mine", settings={"l2": 5.0})
+    model = train_retrieval(labels, config=config, **stores)
+    bundle = registry.download(model)
+    assert json.loads((bundle / "bundle.json").read_text())["model"] == "own_retriever_of_a_test:Mine"
+    assert configured_class(config.model).load(bundle / "model").settings.l2 == 5
+    assert train_retrieval(labels, config=config, **stores) == model
+    file.write_text(file.read_text() + "\n")
+    assert train_retrieval(labels, config=config, **stores).version != model.version
+
+
+def test_a_stored_configuration_imports_no_model_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A search keeps its configuration, and a trial goes by it."""
+    (tmp_path / "never_imported_by_a_test.py").write_text("raise AssertionError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = RetrievalConfig(model="never_imported_by_a_test:Mine")
+    with pytest.raises(ConfigError, match="is unknown"):
+        train_into(tmp_path / "run", training_set(tmp_path / "set"), config, RunOptions(1))

@@ -1,9 +1,16 @@
+from pathlib import Path
+
 import pytest
 
 from pipelines.errors import ConfigError
 from pipelines.models.retrievers.catalogue import (
+    DEEP_FAMILIES,
+    FAMILIES,
     MODELS,
+    SIMPLE_FAMILIES,
     cards,
+    configured_class,
+    family_of,
     listing,
     model_class,
     retriever_class,
@@ -16,9 +23,14 @@ def test_every_name_is_that_of_its_card():
 
 
 def test_families_are_those_of_the_contract():
-    learning = {"neighbourhood", "linear", "factorization", "embedding", "content", "deep", "sequential", "context"}
-    families = learning | {"baseline", "fusion"}
-    assert {card.family for card in cards()} <= families
+    """No card has another, and none of them is of no card."""
+    assert {card.family for card in cards()} == FAMILIES
+    assert not SIMPLE_FAMILIES & DEEP_FAMILIES
+
+
+def test_the_family_of_a_stored_name_is_looked_up_and_never_imported():
+    assert family_of("ease") == "linear"
+    assert family_of("no_such") is family_of("this:attribute") is None
 
 
 def test_the_listing_has_each_setting_with_its_default():
@@ -53,3 +65,54 @@ def test_listing_loads_no_keras():
         "assert not {'tensorflow', 'keras', 'implicit', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module outside the repository with a retriever, and things that are none."""
+    (tmp_path / "own_models_of_a_test.py").write_text(
+        "from pipelines.models.retrievers.base import Retriever\n"
+        "from pipelines.models.retrievers.ease import Ease\n"
+        "class Mine(Ease): pass\n"
+        "class Unfinished(Retriever): pass\n"
+        "class Bare(Retriever):\n"
+        "    def fit(self, train, *, options, validation=None): ...\n"
+        "    def score(self, queries): ...\n"
+        "number = 1\n"
+    )
+    (tmp_path / "broken_models_of_a_test.py").write_text("def\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_models_of_a_test"
+
+
+def test_a_configuration_may_name_a_class_elsewhere(own_module):
+    assert issubclass(configured_class(f"{own_module}:Mine"), configured_class("ease"))
+    assert configured_class("ease") is retriever_class("ease")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no_such_module:Mine", "module 'no_such_module' cannot be imported"),
+        ("broken_models_of_a_test:Mine", "module 'broken_models_of_a_test' cannot be imported"),
+        ("own_models_of_a_test:Yours", "found no 'Yours'"),
+        ("own_models_of_a_test:number", "is no retriever"),
+        ("own_models_of_a_test:Unfinished", "is no retriever"),
+        ("own_models_of_a_test:Bare", "lacks card and Settings"),
+        ("pipelines.models.retrieval:TwoTowerModel", "is no retriever"),
+        ("own_models_of_a_test:", "expected a name of `tandem models`, or package.module:Class"),
+        ("../own:Mine", "expected a name of `tandem models`, or package.module:Class"),
+        (":Mine", "expected a name of `tandem models`, or package.module:Class"),
+    ],
+)
+def test_what_cannot_be_a_model_is_refused_in_a_line(own_module, name, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        configured_class(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_may_have_been_stored_are_of_the_catalogue_alone(own_module):
+    """Parts of a blend, baselines and searches are looked up so."""
+    for find in (model_class, retriever_class):
+        with pytest.raises(ConfigError, match="is unknown"):
+            find(f"{own_module}:Mine")

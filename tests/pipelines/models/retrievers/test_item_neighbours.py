@@ -5,7 +5,7 @@ from pipelines.errors import TrainingError
 from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.retrievers.item_neighbours import ItemNeighbours, ItemNeighbourSettings
 from pipelines.models.sequences import Sequences
-from tests.contracts.retriever import RetrieverContract
+from tests.contracts.retriever import RetrieverContract, rated_walks
 
 # Users by items; 0 is not rated.
 RATED = np.array([[5.0, 4, 0], [1, 2, 3], [0, 5, 1], [4, 4, 5]])
@@ -14,6 +14,19 @@ RATED = np.array([[5.0, 4, 0], [1, 2, 3], [0, 5, 1], [4, 4, 5]])
 class TestItemNeighbours(RetrieverContract):
     name = "item_neighbours"
     learns = 0.3  # it knows the circle and not the order in it
+
+
+class TestItemNeighboursByPearson(RetrieverContract):
+    name = "item_neighbours"
+    settings = {"similarity": "pearson"}
+    learns = 0.3
+
+    def train(self) -> Sequences:
+        return rated_walks()
+
+
+class TestItemNeighboursByAdjustedCosine(TestItemNeighboursByPearson):
+    settings = {"similarity": "adjusted_cosine"}
 
 
 def rated() -> Sequences:
