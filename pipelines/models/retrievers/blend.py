@@ -11,6 +11,7 @@ from pipelines.config import Section
 from pipelines.models import metrics
 from pipelines.models.retrievers.base import Fitted, Floats, ModelCard, Retriever, RunOptions, Validation
 from pipelines.models.retrievers.blend_export import ROUNDING, save_blend
+from pipelines.models.retrievers.blend_presets import PRESETS
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Sequences
@@ -67,6 +68,7 @@ class Blend(Retriever):
         source="score fusion; Fox and Shaw, Combination of multiple searches, 1994",
     )
     Settings = BlendSettings
+    presets = PRESETS
 
     def __init__(self, settings: BlendSettings | None = None) -> None:
         super().__init__(settings)

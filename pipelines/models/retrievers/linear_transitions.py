@@ -49,6 +49,7 @@ class LinearTransitions(ItemToItem):
         source="Choi and others, Session-aware linear item-item models, WWW 2021 (its transition part)",
     )
     Settings = LinearTransitionSettings
+    presets = {"quality": {"history_decay": 0.7}}
     space = {"l2": "log:10..1000", "history_decay": "0.5..1.0", "before_decay": "0.4..1.0", "after_decay": "0.4..1.0"}
 
     def item_weights(self, train: Sequences) -> Any:
