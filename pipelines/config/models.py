@@ -12,7 +12,9 @@ class RetrievalConfig(Section):
     """The retrieval model: which one, and the two-tower model's own settings."""
 
     model: str = Field("two_tower", description="name in `tandem models`, or package.module:Class of your own")
-    preset: str | None = Field(None, description="settings that come with a model, such as quality; not two_tower")
+    preset: str | None = Field(
+        None, description="settings that come with a model, such as quality or medium; not two_tower"
+    )
     settings: dict[str, Any] = Field({}, description="settings of the model, over its preset; two_tower's are below")
     segment: str | None = Field(
         None, description="attribute of users whose values are segments, such as country; for popularity by segment"

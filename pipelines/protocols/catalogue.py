@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipelines.errors import ConfigError
+from pipelines.models.retrievers.blend_presets import hstu_part, linear_parts
 from pipelines.models.retrievers.catalogue import retriever_class
 from pipelines.protocols import ranking_splits as splits
 from pipelines.protocols.base import Contender, Protocol, Published
@@ -16,42 +17,25 @@ TIMED_HISTORY = f"{HISTORY}; when each was rated, and when the one asked for was
 SEEN = "items of the history"
 ALL_KNOWN = "the user's training items"
 
+
+def _preset(model: str, name: str) -> dict[str, Any]:
+    return retriever_class(model).presets[name]
+
+
 POPULARITY = Contender("popularity", "popularity")
 TRANSITIONS = Contender("transitions", "transitions")
-NEAR_TRANSITIONS = Contender(
-    "transitions up to 6 steps apart",
-    "transitions",
-    {"num_steps": 6, "step_decay": 0.7, "history_decay": 0.7, "source_norm": 0.5},
-)
+NEAR_TRANSITIONS = Contender("transitions up to 6 steps apart", "transitions", _preset("transitions", "quality"))
 EASE = Contender("EASE", "ease")
-EASE_DECAYED = Contender("EASE, history decayed 0.9", "ease", {"history_decay": 0.9})
-EASE_NORMALIZED = Contender("EASE, rows normalized", "ease", {"l2": 50.0, "row_norm": 0.5})
-EASE_SHORT_ROWS = Contender("EASE, rows normalized", "ease", {"l2": 20.0, "row_norm": 1.0})
-ALS_SETTINGS = {"num_factors": 96, "alpha": 4.0, "l2": 35.0}
-ALS = Contender("ALS", "als", ALS_SETTINGS, is_random=True)
-EASE_AND_ALS = Contender(
-    "blend of EASE and ALS",
-    "blend",
-    {
-        "parts": [
-            {"model": "ease", "settings": EASE_NORMALIZED.settings},
-            {"model": "als", "settings": ALS_SETTINGS, "weight": 2.0},
-        ]
-    },
-    is_random=True,
-)
-# Epochs as in the tutorial; the rest was chosen on the validation part.
+EASE_DECAYED = Contender("EASE, history decayed 0.9", "ease", _preset("ease", "next_item"))
+EASE_NORMALIZED = Contender("EASE, rows normalized", "ease", _preset("ease", "quality"))
+EASE_SHORT_ROWS = Contender("EASE, rows normalized", "ease", _preset("ease", "short_rows"))
+ALS = Contender("ALS", "als", _preset("als", "quality"), is_random=True)
+EASE_AND_ALS = Contender("blend of EASE and ALS", "blend", _preset("blend", "ease_als"), is_random=True)
 TWO_TOWER_OF_USERS = Contender(
-    "two-tower of user and title ids, 3 epochs",
-    "id_two_tower",
-    {"epochs": 3, "history_length": 0, "user_dropout": 0.0, "learning_rate": 0.01, "temperature": 0.2},
-    is_random=True,
+    "two-tower of user and title ids, 3 epochs", "id_two_tower", _preset("id_two_tower", "users"), is_random=True
 )
 TWO_TOWER_OF_TITLES = Contender(
-    "two-tower with the user's titles, 3 epochs",
-    "id_two_tower",
-    {"epochs": 3, "history_length": 100, "history": "others", "learning_rate": 0.02, "temperature": 0.2},
-    is_random=True,
+    "two-tower with the user's titles, 3 epochs", "id_two_tower", _preset("id_two_tower", "quality"), is_random=True
 )
 BIASES = Contender("biases", "biases")
 BIASED_FACTORS = Contender("biased factors", "biased_factors", is_random=True)
@@ -65,51 +49,34 @@ CONTEXT_CONTENDERS = (
     Contender("item splitting", "splitting", is_random=True),
     Contender("user splitting", "splitting", {"split": "users", "threshold": 6.0}, is_random=True),
 )
-LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", {"history_decay": 0.7})
+LINEAR_TRANSITIONS = Contender("linear transitions", "linear_transitions", _preset("linear_transitions", "quality"))
 # What one page holds has one second; ten minutes are a sitting.
 TIMED_TRANSITIONS = Contender(
     "linear transitions with times",
     "linear_transitions",
     {"history_decay": 0.8, "elapsed_bounds": (1, 600)},
 )
-
-
-def _linear_parts(*weights: float, transitions: Contender = LINEAR_TRANSITIONS) -> list[dict[str, Any]]:
-    kinds = (transitions, EASE_DECAYED, TRANSITIONS)
-    return [
-        {"model": kind.model, "settings": kind.settings, "weight": weight}
-        for kind, weight in zip(kinds, weights, strict=True)
-    ]
-
-
-# Weights are of scores that are brought to one deviation a query: a few sharp peaks count as much as a deep model's
-# whole range, so they are small beside it.
-LINEAR_BLEND = Contender("blend of linear models", "blend", {"parts": _linear_parts(1.0, 1.0, 0.3)})
+LINEAR_BLEND = Contender("blend of linear models", "blend", _preset("blend", "linear"))
 TIMED_LINEAR_BLEND = replace(
     LINEAR_BLEND,
     name="blend of linear models with times",
-    settings={"parts": _linear_parts(1.0, 0.7, 0.3, transitions=TIMED_TRANSITIONS)},
+    settings={"parts": linear_parts(1.0, 0.7, 0.3, transitions=TIMED_TRANSITIONS.settings)},
 )
 # The moment of asking is not told: what others published without it is compared with.
-HSTU_SETTINGS = retriever_class("hstu").presets["quality"] | {"use_times": False}
-HSTU = Contender("HSTU", "hstu", HSTU_SETTINGS, stops_early=True, is_random=True)
-SASREC = Contender("SASRec", "sasrec", retriever_class("sasrec").presets["quality"], stops_early=True, is_random=True)
+HSTU = Contender("HSTU", "hstu", hstu_part()["settings"], stops_early=True, is_random=True)
+SASREC = Contender("SASRec", "sasrec", _preset("sasrec", "quality"), stops_early=True, is_random=True)
 HSTU_BLEND = Contender(
-    "blend of HSTU and linear models",
-    "blend",
-    {"parts": [{"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.04, 0.08, 0.04)]},
-    stops_early=True,
-    is_random=True,
+    "blend of HSTU and linear models", "blend", _preset("blend", "quality"), stops_early=True, is_random=True
 )
-TIMED_HSTU_SETTINGS = HSTU_SETTINGS | {"use_times": True, "hidden_times": 0.0}
-TIMED_HSTU = Contender("HSTU with times", "hstu", TIMED_HSTU_SETTINGS, stops_early=True, is_random=True)
+TIMED_HSTU_PART = hstu_part(use_times=True, hidden_times=0.0)
+TIMED_HSTU = Contender("HSTU with times", "hstu", TIMED_HSTU_PART["settings"], stops_early=True, is_random=True)
 TIMED_HSTU_BLEND = replace(
     HSTU_BLEND,
     name="blend of HSTU with times and linear models",
     settings={
         "parts": [
-            {"model": "hstu", "settings": TIMED_HSTU_SETTINGS},
-            *_linear_parts(0.08, 0.1, 0.02, transitions=TIMED_TRANSITIONS),
+            TIMED_HSTU_PART,
+            *linear_parts(0.08, 0.1, 0.02, transitions=TIMED_TRANSITIONS.settings),
         ]
     },
 )
@@ -118,8 +85,8 @@ TIMED_TWICE_HSTU_BLEND = replace(
     name="blend of two HSTU with times and linear models",
     settings={
         "parts": [
-            *2 * [{"model": "hstu", "settings": TIMED_HSTU_SETTINGS}],
-            *_linear_parts(0.16, 0.2, 0.04, transitions=TIMED_TRANSITIONS),
+            *2 * [TIMED_HSTU_PART],
+            *linear_parts(0.16, 0.2, 0.04, transitions=TIMED_TRANSITIONS.settings),
         ]
     },
 )
@@ -127,7 +94,7 @@ TIMED_TWICE_HSTU_BLEND = replace(
 HSTU_WHOLE = replace(HSTU, stops_early=False)
 HSTU_BLEND_WHOLE = replace(
     HSTU_BLEND,
-    settings={"parts": [{"model": "hstu", "settings": HSTU_SETTINGS}, *_linear_parts(0.08, 0.16, 0.08)]},
+    settings={"parts": [hstu_part(), *linear_parts(0.08, 0.16, 0.08)]},
     stops_early=False,
 )
 

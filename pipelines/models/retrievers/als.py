@@ -32,6 +32,7 @@ class Als(FactorRetriever):
         source="Hu, Koren and Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008",
     )
     Settings = AlsSettings
+    presets = {"quality": {"num_factors": 96, "alpha": 4.0, "l2": 35.0}}
     space = {"num_factors": [32, 64, 128], "alpha": "log:1.0..100.0", "l2": "log:0.1..100.0"}
 
     def item_factors(self, train: Sequences, options: RunOptions) -> Floats:

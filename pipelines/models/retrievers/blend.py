@@ -11,6 +11,7 @@ from pipelines.config import Section
 from pipelines.models import metrics
 from pipelines.models.retrievers.base import Fitted, Floats, ModelCard, Retriever, RunOptions, Validation
 from pipelines.models.retrievers.blend_export import ROUNDING, save_blend
+from pipelines.models.retrievers.blend_presets import PRESETS
 from pipelines.models.retrievers.files import read_learned, read_settings, write_model
 from pipelines.models.retrievers.layout import Layout
 from pipelines.models.sequences import Sequences
@@ -68,6 +69,7 @@ class Blend(Retriever):
         items_squared=True,  # its default parts
     )
     Settings = BlendSettings
+    presets = PRESETS
 
     def __init__(self, settings: BlendSettings | None = None) -> None:
         super().__init__(settings)

@@ -31,6 +31,11 @@ class Ease(ItemToItem):
         items_squared=True,
     )
     Settings = EaseSettings
+    presets = {
+        "quality": {"l2": 50.0, "row_norm": 0.5},
+        "short_rows": {"l2": 20.0, "row_norm": 1.0},
+        "next_item": {"history_decay": 0.9},
+    }
     space = {"l2": "log:10..5000", "row_norm": "0.0..1.0", "popularity_norm": "0.0..0.5", "history_decay": "0.7..1.0"}
 
     def item_weights(self, train: Sequences) -> Any:

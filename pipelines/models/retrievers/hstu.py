@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.retrievers.next_item_retriever import QUALITY, NextItemRetriever, NextItemSettings
+from pipelines.models.retrievers.next_item_retriever import NextItemRetriever, NextItemSettings, presets_with
 from pipelines.models.sequences import Sequences
 
 
@@ -30,7 +30,7 @@ class HSTU(NextItemRetriever):
         source="Zhai et al. 2024, Actions speak louder than words",
     )
     Settings = HSTUSettings
-    presets = {"quality": QUALITY | {"num_heads": 2, "learning_rate": 2e-3}}
+    presets = presets_with(num_heads=2, learning_rate=2e-3)
 
     def uses_times(self, train: Sequences) -> bool:
         """Return whether there are times and the settings want them."""

@@ -62,6 +62,26 @@ class IdTwoTower(Retriever):
         source="Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations",
     )
     Settings = IdTwoTowerSettings
+    # As many epochs as the tutorial that it was measured against; the rest was chosen on the validation part.
+    presets = {
+        "quality": {
+            "epochs": 3,
+            "history_length": 100,
+            "history": "others",
+            "learning_rate": 0.02,
+            "temperature": 0.2,
+        },
+        "users": {
+            "epochs": 3,
+            "history_length": 0,
+            "user_dropout": 0.0,
+            "learning_rate": 0.01,
+            "temperature": 0.2,
+        },
+        "small": {"history_length": 50, "epochs": 10},
+        "medium": {"history_length": 50, "epochs": 3, "batch_size": 1024},
+        "large": {"history_length": 20, "epochs": 1, "batch_size": 1024},
+    }
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)

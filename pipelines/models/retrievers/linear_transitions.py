@@ -50,6 +50,7 @@ class LinearTransitions(ItemToItem):
         items_squared=True,
     )
     Settings = LinearTransitionSettings
+    presets = {"quality": {"history_decay": 0.7}}
     space = {"l2": "log:10..1000", "history_decay": "0.5..1.0", "before_decay": "0.4..1.0", "after_decay": "0.4..1.0"}
 
     def item_weights(self, train: Sequences) -> Any:

@@ -43,6 +43,20 @@ QUALITY: dict[str, Any] = {
     "epochs": 28,
     "patience": 6,
 }
+# By number of interactions, for minutes on two cores; docs/models.md says what that is reckoned from.
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"length": 50, "loss": "softmax", "epochs": 20, "patience": 4},
+    "medium": {"length": 100, "loss": "sampled_softmax", "num_negatives": 512, "epochs": 12, "patience": 3},
+    # Rows enough a step that the optimizer's pass over a long table of items is a small part of it.
+    "large": {
+        "length": 50,
+        "loss": "sampled_softmax",
+        "num_negatives": 512,
+        "batch_size": 128,
+        "epochs": 2,
+        "patience": 2,
+    },
+}
 
 
 class NextItemSettings(Section):
@@ -71,10 +85,16 @@ class NextItemSettings(Section):
     steps_per_execution: int = Field(1, ge=1, description="steps the backend runs without coming back to Python")
 
 
+def presets_with(**own: Any) -> dict[str, dict[str, Any]]:
+    """Return `quality` and a preset a data size, each with settings of the model's own."""
+    return {name: settings | own for name, settings in {"quality": QUALITY, **SIZES}.items()}
+
+
 class NextItemRetriever(Retriever):
     """Learns to predict each next item of a history; the query vector is the state after the newest one."""
 
     Settings = NextItemSettings
+    presets = SIZES
     objective = WATCHED
     space = {"dim": [32, 64, 128], "num_blocks": "1..3", "dropout": "0.0..0.5", "learning_rate": "log:0.0003..0.005"}
 

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.models.retrievers.base import ModelCard
-from pipelines.models.retrievers.next_item_retriever import QUALITY, NextItemRetriever, NextItemSettings
+from pipelines.models.retrievers.next_item_retriever import NextItemRetriever, NextItemSettings, presets_with
 
 
 class SASRecSettings(NextItemSettings):
@@ -26,7 +26,7 @@ class SASRec(NextItemRetriever):
         source="Kang and McAuley 2018; full softmax as in Klenitskiy and Vasilev 2023; gBCE Petrov and Macdonald 2023",
     )
     Settings = SASRecSettings
-    presets = {"quality": QUALITY | {"num_heads": 1, "learning_rate": 1e-3}}
+    presets = presets_with(num_heads=1, learning_rate=1e-3)
 
     def body(self, *, seed: int, policy: Any) -> Any:
         """Return the attention blocks."""

@@ -31,6 +31,7 @@ class Transitions(ItemToItem):
         source="Markov chain of first order; Ludewig and Jannach, Evaluation of session-based algorithms, 2018",
     )
     Settings = TransitionSettings
+    presets = {"quality": {"num_steps": 6, "step_decay": 0.7, "history_decay": 0.7, "source_norm": 0.5}}
     space = {"num_steps": "1..5", "step_decay": "0.2..1.0", "source_norm": "0.0..1.0", "target_norm": "0.0..1.0"}
 
     def item_weights(self, train: Sequences) -> Any:

@@ -1,8 +1,11 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.errors import ConfigError
+from pipelines.models.retrievers.base import RunOptions
 from pipelines.models.retrievers.catalogue import (
     DEEP_FAMILIES,
     FAMILIES,
@@ -16,6 +19,7 @@ from pipelines.models.retrievers.catalogue import (
     retriever_class,
     retriever_settings,
 )
+from tests.contracts.retriever import walks
 
 
 def test_every_name_is_that_of_its_card():
@@ -44,6 +48,59 @@ def test_presets_are_legal_settings():
     assert ("sasrec", "quality") in given
     for name, preset in given:
         retriever_settings(name, preset, {})
+
+
+SIZES = {"small", "medium", "large"}
+
+
+@pytest.mark.parametrize("name", ["gru", "sasrec", "hstu", "id_two_tower"])
+def test_models_whose_cost_grows_with_the_data_have_a_preset_a_size(name):
+    presets = {preset: retriever_settings(name, preset, {}) for preset in model_class(name).presets}
+    assert presets.keys() >= SIZES
+    assert presets["small"].epochs > presets["medium"].epochs > presets["large"].epochs
+
+
+def test_parts_of_preset_blends_are_legal_and_are_told_no_times():
+    for preset in model_class("blend").presets:
+        for part in retriever_settings("blend", preset, {}).parts:
+            settings = retriever_settings(part.model, None, part.settings)
+            assert not getattr(settings, "use_times", False)
+            assert not getattr(settings, "elapsed_bounds", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        (name, preset)
+        for name in ("ease", "als", "transitions", "linear_transitions")
+        for preset in model_class(name).presets
+    ]
+    + [("blend", "linear"), ("blend", "ease_als")],
+)
+def test_cheap_presets_train(name, preset):
+    train = walks(30)
+    model = retriever_class(name)(retriever_settings(name, preset, {}))
+    model.fit(train, options=RunOptions(seed=1))
+    scores = model.score(train)
+    assert scores.shape == (30, train.num_items)
+    assert np.isfinite(scores).all()
+    assert scores.any()
+
+
+def test_settings_given_go_over_a_preset():
+    settings = retriever_settings("ease", "quality", {"l2": 7.0})
+    assert (settings.l2, settings.row_norm) == (7.0, 0.5)
+
+
+def test_an_unknown_preset_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match="no preset 'best'; expected one of: quality, short_rows, next_item"):
+        retriever_settings("ease", "best", {})
+
+
+def test_the_listing_has_presets_in_json():
+    presets = {model["name"]: model["presets"] for model in json.loads(json.dumps(listing()))}
+    assert presets["blend"].keys() == {"quality", "small", "medium", "linear", "ease_als"}
+    assert presets["two_tower"] == {}
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
