@@ -21,7 +21,11 @@ def linear_parts(*weights: float, transitions: Mapping[str, Any] | None = None) 
         transitions: settings of linear transitions; None for those of its preset `quality`.
     """
     linear = LinearTransitions.presets["quality"] if transitions is None else transitions
-    kinds = (("linear_transitions", linear), ("ease", Ease.presets["next_item"]), ("transitions", {}))
+    kinds: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("linear_transitions", linear),
+        ("ease", Ease.presets["next_item"]),
+        ("transitions", {}),
+    )
     return [
         {"model": model, "settings": dict(settings), "weight": weight}
         for (model, settings), weight in zip(kinds, weights, strict=True)
