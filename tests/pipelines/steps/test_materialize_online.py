@@ -95,7 +95,7 @@ def test_rows_that_did_not_arrive_are_written_again(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(WalSqliteOnlineStore, "write_columns", losing_all)
     newer = features.model_copy(update={"snapshot": features.snapshot.model_copy(update={"as_of": AS_OF})})
-    change(tmp_path, "DELETE FROM tiny_user_activity")
+    change(tmp_path, "DELETE FROM 'tiny_user_activity:rows'")
     with pytest.raises(FeatureStoreError, match="6 of 6 entities of 'user_activity' are missing online"):
         materialize_online(newer, store=workspace.store)
 
@@ -104,15 +104,15 @@ def test_event_times_that_went_back_are_noticed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     features = materialize_online(workspace.compute(workspace.fill(random_tables(seed=24))), store=workspace.store)
     pushed = AS_OF + timedelta(days=1)
-    change(tmp_path, f"UPDATE tiny_user_seen SET event_us = {int(pushed.timestamp() * 1_000_000)}")
+    change(tmp_path, f"UPDATE 'tiny_user_seen:rows' SET event_us = {int(pushed.timestamp() * 1_000_000)}")
     materialize_online(features, store=workspace.store)
-    change(tmp_path, f"UPDATE tiny_user_seen SET event_us = event_us - 1 WHERE {OF_U1}")
+    change(tmp_path, f"UPDATE 'tiny_user_seen:rows' SET event_us = event_us - 1 WHERE {OF_U1}")
     for _ in range(2):  # until somebody does something about it
         with pytest.raises(
             FeatureStoreError, match=r"1 of the entities of 'user_seen' are older .* user_id 'u1'; expected"
         ):
             materialize_online(features, store=workspace.store)
-    change(tmp_path, "UPDATE tiny_user_seen SET event_us = event_us - 1")
+    change(tmp_path, "UPDATE 'tiny_user_seen:rows' SET event_us = event_us - 1")
     with pytest.raises(FeatureStoreError, match=r"6 of the entities of 'user_seen' are older .* and 1 more; expected"):
         materialize_online(features, store=workspace.store)
     (tmp_path / "feast" / "online.db").unlink()
@@ -126,7 +126,7 @@ def test_any_entity_that_was_set_back_is_noticed_whoever_heals_it(
     events = [event(n, f"u{n}", "i", START + timedelta(minutes=n)) for n in range(300)]
     tables: dict[str, Any] = {"events": events, "items": [item("i", [])], "users": []}
     features = materialize_online(workspace.compute(workspace.fill(tables)), store=workspace.store)
-    change(tmp_path, f"UPDATE tiny_user_seen SET event_us = 1 WHERE instr(entity_key, {blob('u299')})")
+    change(tmp_path, f"UPDATE 'tiny_user_seen:rows' SET event_us = 1 WHERE instr(entity_key, {blob('u299')})")
     with caplog.at_level("INFO"):
         materialize_online(features, store=workspace.store)
     assert (
@@ -146,9 +146,9 @@ def test_entities_that_go_or_move_forward_are_no_alarm(tmp_path: Path, caplog: p
     features = materialize_online(workspace.compute(workspace.fill(random_tables(seed=29))), store=workspace.store)
     pushed = int((AS_OF + timedelta(days=1)).timestamp() * 1_000_000)
     for ahead in (pushed, pushed + 1):
-        change(tmp_path, f"UPDATE tiny_user_seen SET event_us = {ahead}")
+        change(tmp_path, f"UPDATE 'tiny_user_seen:rows' SET event_us = {ahead}")
         materialize_online(features, store=workspace.store)
-    change(tmp_path, f"DELETE FROM tiny_user_seen WHERE {OF_U1}")
+    change(tmp_path, f"DELETE FROM 'tiny_user_seen:rows' WHERE {OF_U1}")
     materialize_online(features, store=workspace.store)
     assert "older online" not in caplog.text
 
@@ -162,7 +162,7 @@ def test_an_entity_that_is_online_alone_is_still_compared(tmp_path: Path) -> Non
     old = workspace.compute(snapshot.model_copy(update={"as_of": START + timedelta(minutes=30)}))
     materialize_online(new, store=workspace.store)
     materialize_online(old, store=workspace.store)
-    change(tmp_path, f"UPDATE tiny_user_seen SET event_us = event_us - 1 WHERE {OF_U1}")
+    change(tmp_path, f"UPDATE 'tiny_user_seen:rows' SET event_us = event_us - 1 WHERE {OF_U1}")
     with pytest.raises(FeatureStoreError, match=r"1 of the entities of 'user_seen' are older .* user_id 'u1'"):
         materialize_online(old, store=workspace.store)
 
@@ -183,8 +183,8 @@ def test_an_unchanged_feature_set_is_not_written_again_and_changes_by_others_are
     monkeypatch.setattr(WalSqliteOnlineStore, "write_columns", counted)
     assert materialize_online(features, store=workspace.store) == features
     assert not writes
-    change(tmp_path, "UPDATE tiny_user_history SET value = x''")
-    change(tmp_path, "DELETE FROM tiny_user_taste")
+    change(tmp_path, "UPDATE 'tiny_user_history:rows' SET value_recent_items = x''")
+    change(tmp_path, "DELETE FROM 'tiny_user_taste:rows'")
     with caplog.at_level("INFO"):
         materialize_online(features, store=workspace.store)
     assert writes == {"user_history": 6, "user_taste": 6}
@@ -252,7 +252,7 @@ def test_readers_never_wait_or_fail_while_rows_are_written(tmp_path: Path) -> No
         reader.start()
     with sqlite3.connect(tmp_path / "feast" / "online.db", isolation_level=None) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("UPDATE tiny_user_history SET event_ts = event_ts")
+        writer.execute("UPDATE 'tiny_user_history:rows' SET event_ts = event_ts")
         assert workspace.store.online_user("u1") == expected
         writer.execute("COMMIT")
     for _ in range(3):
