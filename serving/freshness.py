@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from pipelines.stores.freshness import ViewFreshness, expired, readable, stale
 from serving.metrics import Metrics
+from serving.users import Features
 
 AGE_BUCKETS = (60, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
 _logger = logging.getLogger(__name__)
@@ -71,13 +72,13 @@ class FreshStore:
         """Enforce policies over `store`; `now` is the clock, in seconds since 1970."""
         self._store, self._freshness, self._now = store, freshness, now
 
-    def online_user(self, user_id: str) -> Mapping[str, Any]:
-        """Return feature -> value of a user.
+    def online_user(self, user_id: str) -> Features:
+        """Return feature -> value of a user, and which views had expired.
 
         Raises:
             ExpiredFeaturesError: a view has expired whose policy is `fail`.
         """
-        features: dict[str, Any] = {}
+        features, too_old = Features(), []
         for view, (at, values) in self._store.online_user_views(user_id).items():
             policy = self._freshness.policies.get(view, _ANY_AGE)
             age = None if at is None else max(0.0, self._now() - at.timestamp())
@@ -85,7 +86,9 @@ class FreshStore:
                 self._freshness.ages.labels(view).observe(age)
             if expired(age, policy):
                 self._freshness.expired.labels(view, policy.when_expired).inc()
-            features |= readable(view, values, age, policy)
+                too_old.append(view)
+            features.update(readable(view, values, age, policy))
+        features.expired = tuple(too_old)
         return features
 
 
