@@ -3,14 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipelines.stores.freshness import ViewFreshness, expired, readable, stale
+from pipelines.stores.freshness import ViewFreshness, enforced, expired, readable, stale
 from serving.metrics import Metrics
 from serving.users import Features
 
@@ -28,6 +29,9 @@ class ViewStore(Protocol):
 
     def audited_at(self) -> Mapping[str, datetime | None]:
         """Return view -> when all of it was online and up to date."""
+
+    def ttls(self) -> Mapping[str, timedelta]:
+        """Return view -> how long a row is valid, of the views that declare it."""
 
 
 class Freshness:
@@ -72,6 +76,11 @@ class FreshStore:
         """Enforce policies over `store`; `now` is the clock, in seconds since 1970."""
         self._store, self._freshness, self._now = store, freshness, now
 
+    @cached_property
+    def _policies(self) -> Mapping[str, ViewFreshness]:
+        """The policies, and what the views declare: known when the store can be asked."""
+        return enforced(self._freshness.policies, self._store.ttls())
+
     def online_user(self, user_id: str) -> Features:
         """Return feature -> value of a user, and which views had expired.
 
@@ -80,7 +89,7 @@ class FreshStore:
         """
         features, too_old = Features(), []
         for view, (at, values) in self._store.online_user_views(user_id).items():
-            policy = self._freshness.policies.get(view, _ANY_AGE)
+            policy = self._policies.get(view, _ANY_AGE)
             age = None if at is None else max(0.0, self._now() - at.timestamp())
             if age is not None:
                 self._freshness.ages.labels(view).observe(age)

@@ -24,8 +24,8 @@ HOUR = timedelta(hours=1)
 class Store:
     """Ten minutes old activity, ten days old taste."""
 
-    def __init__(self):
-        self.down = False
+    def __init__(self, ttls=None):
+        self.down, self.declared = False, ttls or {}
 
     def online_user_views(self, user_id):
         if self.down:
@@ -41,9 +41,12 @@ class Store:
             raise ConnectionError("no route")
         return {"activity": NOW - HOUR, "taste": NOW - 40 * HOUR, "seen": None}
 
+    def ttls(self):
+        return self.declared
 
-def opened(**policies):
-    metrics, store = Metrics(), Store()
+
+def opened(ttls=None, **policies):
+    metrics, store = Metrics(), Store(ttls)
     freshness = Freshness({name: ViewFreshness(**policy) for name, policy in policies.items()}, metrics)
     fresh = freshness.over(store, lambda: NOW.timestamp())
     overlay = Overlay(max_users=1, max_events=1)
@@ -68,6 +71,32 @@ def opened(**policies):
 def test_an_expired_view_is_read_as_its_policy_says(policy, features):
     user = opened(taste=policy).reader.read("u")
     assert (user.features, user.degraded) == (features, ())
+
+
+@pytest.mark.parametrize(
+    ("policy", "tastes", "said"),
+    [
+        ({}, None, None),
+        ({"when_expired": "default", "defaults": {"tastes": ["any"]}}, ["any"], None),
+        ({"ttl_seconds": 864_000 - 1}, None, None),
+        ({"ttl_seconds": 11 * 86_400}, None, "ttl_seconds is 950,400 s and the view's ttl 863,999 s"),
+        ({"ttl_seconds": 60}, None, "ttl_seconds is 60 s and the view's ttl 863,999 s"),
+    ],
+)
+def test_the_time_to_live_that_feast_declares_is_enforced_online_too(policy, tastes, said, caplog):
+    declared = {"taste": timedelta(days=10) - timedelta(seconds=1)}
+    user = opened(declared, taste=policy).reader.read("u")
+    assert (user.features.get("tastes"), user.features["num"], user.expired) == (tastes, 3, ("taste",))
+    assert [said in message for message in caplog.messages] == ([] if said is None else [True])
+
+
+def test_a_row_is_valid_to_the_end_of_the_declared_time_as_in_joins():
+    assert opened({"taste": timedelta(days=10)}).reader.read("u").expired == ()
+
+
+def test_a_time_to_live_in_serving_alone_is_said(caplog):
+    opened(taste={"ttl_seconds": 60}).reader.read("u")
+    assert "'taste': ttl_seconds is 60 s and the view's ttl none" in caplog.text
 
 
 def test_fail_degrades_as_a_store_that_is_down_does_but_only_this_request():

@@ -20,6 +20,7 @@ from pipelines.features.compute import connect, raw_table, run
 from pipelines.features.transforms import RawTables, feature_tables
 from pipelines.parity.items import ITEM_FEATURES
 from pipelines.steps.check_parity import check_parity, require_parity
+from pipelines.stores.feature_store import FeatureStore
 from pipelines.stores.freshness import ViewFreshness as Policy
 from pipelines.stores.served import stamp_nothing
 from pipelines.stores.served_files import ServedFiles
@@ -62,11 +63,14 @@ class World:
         self.workspace.fill(tables | {"events": self.lake_events})
         self.stored = self._stored(AS_OF)
         self.release = self.workspace.snapshot(AS_OF)
-        items = self.workspace.declare().items_at(AS_OF, features=self.workspace.compute(self.release))
-        catalogue = SimpleNamespace(features=items, categories=items["categories"].combine_chunks())
-        self.recommender = Recommender(SimpleNamespace(catalogue=catalogue))  # type: ignore[arg-type]  # all it reads
+        self.recommender = self.released(self.workspace.declare())
         self.requests = ServedFiles(folder / "serving" / "requests", stamp=stamp_nothing, durable=False)
         self.events = ServedFiles(folder / "serving" / "events")
+
+    def released(self, store: FeatureStore) -> Recommender:
+        items = store.items_at(AS_OF, features=self.workspace.compute(self.release))
+        catalogue = SimpleNamespace(features=items, categories=items["categories"].combine_chunks())
+        return Recommender(SimpleNamespace(catalogue=catalogue))  # type: ignore[arg-type]  # all it reads
 
     def _stored(self, as_of: datetime) -> dict[str, dict[str, Any]]:
         """What an online store holds after features as of a moment were materialized: user -> view -> row."""
@@ -88,6 +92,9 @@ class World:
         return self.stored[user_id]
 
     def audited_at(self) -> dict[str, datetime | None]:
+        return {}
+
+    def ttls(self) -> dict[str, timedelta]:
         return {}
 
     def answer(
@@ -237,6 +244,20 @@ def test_items_of_each_release_are_compared_at_its_own_snapshot(world: World, cl
     report = world.check(records)
     assert different(report)["item_num_events"] == 10
     assert set(different(report)) <= {*ITEM_FEATURES, "taste_match"}, "nothing of the users"
+
+
+def test_item_features_that_joins_take_for_expired_are_equal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release is built by joins, which honour the view's time to live."""
+    from feature_repo.feature_views import item_quality
+
+    monkeypatch.setattr(item_quality, "ttl", timedelta(days=39))
+    world.workspace.store.apply()
+    monkeypatch.setattr(world, "recommender", world.released(world.workspace.store))
+    records = [world.answer("u1", AS_OF + timedelta(hours=1, microseconds=n)) for n in range(10)]
+    shown = {item["item_id"]: item["item_mean_value"] for record in records for item in record["items"]}
+    assert None in shown.values(), "some have expired"
+    assert set(shown.values()) != {None}
+    assert different(world.check(records)) == {}
 
 
 def test_requests_logged_without_items_are_compared_without_them(world: World, clean: list[dict[str, Any]]) -> None:
