@@ -8,14 +8,19 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from pipelines.cli.status import _features_line, _part
 from pipelines.config import REPOSITORY
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, FeatureStoreError
 from pipelines.stores.feature_store import SERVING_SERVICE
 from pipelines.stores.freshness import ViewFreshness, read_policies
+from pipelines.stores.served import FEATURE_LOG, open_served
+from pipelines.stores.serving_client import ServingClient
 from serving.freshness import Freshness
 from serving.metrics import Metrics
 from serving.overlay import Overlay
 from serving.users import UserReader
+from tests.support.serving_app import ask, make_parts, ready
+from tests.support.tiny_release import AS_OF
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -122,6 +127,44 @@ def test_ages_and_states_are_metrics_also_while_the_store_is_down():
     assert case.reader.read("u").degraded == ("user_features",)
 
 
+def test_a_store_that_is_down_leaves_objectives_without_a_time_which_is_an_alert():
+    case = opened(taste={"objective_seconds": 3_600}, elsewhere={"objective_seconds": 60})
+    assert 'tandem_view_objective_seconds{view="elsewhere"}' not in case.text(), "the release does not read it"
+    case.store.down = True
+    text = case.text()
+    assert 'tandem_view_objective_seconds{view="taste"} 3600.0' in text
+    assert "tandem_view_audited_timestamp_seconds{" not in text
+    with pytest.raises(FeatureStoreError, match=r"cannot be read: ConnectionError: no route.*online store"):
+        case.freshness.report(NOW)
+
+
+class Served(Store):
+    def online_user_views(self, user_id):
+        return {"user_profile": (NOW, {"attributes": ["country=nl"]}), "user_activity": (None, {})}
+
+
+def test_status_tells_a_store_that_cannot_be_read_from_one_with_nothing_in_it(tmp_path):
+    """And a request that is kept says which views had expired: `NOW` is longer ago than their time to live."""
+    file = tmp_path / "freshness.yaml"
+    file.write_text("user_profile: {ttl_seconds: 3600}")
+    settings, source, _ = make_parts(tmp_path)
+    changed = {"freshness_file": file, "feature_log_share": 1, "release_objective_seconds": 60}
+    store = Served()
+    with ready((settings.model_copy(update=changed), source, store)) as client:
+        ask(client)
+        asked = ServingClient(str(client.base_url))
+        assert _features_line(_part(asked.freshness)) == "3 views up to date"
+        text = client.get("/metrics").text
+        store.down = True
+        said = _features_line(_part(asked.freshness))
+    assert "answered 503 to /v1/freshness: when features were brought online cannot be read" in said
+    (as_of,) = [line for line in text.splitlines() if line.startswith("tandem_release_as_of_timestamp_seconds ")]
+    assert float(as_of.split()[-1]) == AS_OF.timestamp()
+    assert "tandem_release_objective_seconds 60.0" in text
+    (record,) = open_served("files", FEATURE_LOG, home=settings.home).newest("tiny", 9)
+    assert (record["expired"], record["features"]["attributes"]) == (["user_profile"], None)
+
+
 def test_views_that_miss_their_objective_are_stale():
     case = opened(
         taste={"objective_seconds": 3_600}, seen={"objective_seconds": 60}, activity={"objective_seconds": 7_200}
@@ -155,5 +198,5 @@ def test_alerts_ask_for_metrics_that_exist():
     names = {
         word.strip("()[]10m") for rule in rules for word in rule["expr"].replace("(", " ").split() if "tandem_" in word
     }
-    assert len(names) == 3
+    assert len(names) == 5
     assert all(name in case.text() for name in names)
