@@ -6,7 +6,6 @@ they are compared at.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from pipelines.stores.served import Record
 VIEWS = (ITEM_POPULARITY, ITEM_QUALITY, ITEM_CONTENT)
 ITEM_FEATURES = {name: kind for view in VIEWS for name, kind in view.features.items()}
 MATCH = "taste_match"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COMPARED = {**ITEM_FEATURES, MATCH: pa.float32()}
 
 
@@ -99,14 +97,14 @@ def _compute(connection: Any, lake: Lake, snapshot: Snapshot, features: FeatureC
     raw = {name: raw_table(connection, lake, snapshot, name) for name in (EVENTS, ITEMS, USERS)}
     expressions = feature_tables(RawTables(**raw), config=features, as_of=snapshot.as_of, delay_seconds=delay_seconds)
     for view in VIEWS:
-        oldest = snapshot.as_of - ttls[view.name] if view.name in ttls else EPOCH
+        oldest = f"TIMESTAMPTZ '{snapshot.as_of - ttls[view.name]}'" if view.name in ttls else "'-infinity'"
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE at_{view.name} AS
             FROM (SELECT now.* FROM ({ibis.to_sql(expressions[view.name], dialect="duckdb")}) AS now
             SEMI JOIN used USING ({ITEM_ID})
             QUALIFY row_number() OVER (
                 PARTITION BY {ITEM_ID} ORDER BY {EVENT_TIMESTAMP} DESC, {CREATED_TIMESTAMP} DESC
-            ) = 1) WHERE {EVENT_TIMESTAMP} >= TIMESTAMPTZ '{oldest.isoformat()}'
+            ) = 1) WHERE {EVENT_TIMESTAMP} >= {oldest}
         """)
 
 
