@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -101,6 +101,7 @@ def feature_record(
     release: str,
     snapshot: Mapping[str, Any],
     history_length: int,
+    expired: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what the parity check needs of a request.
 
@@ -113,6 +114,7 @@ def feature_record(
         release: version that answered.
         snapshot: of the release, as JSON values: its item features are as of it.
         history_length: recent items the release's models read.
+        expired: views whose features are not the user's, for their rows were too old.
     """
     (row,) = features.to_pylist()
     user_id = row.pop("user_id")
@@ -125,6 +127,7 @@ def feature_record(
         "release": release,
         "snapshot": dict(snapshot),
         "history_length": history_length,
+        "expired": list(expired),
         "features": row,
         "items": items.to_pylist(),
     }

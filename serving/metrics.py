@@ -1,6 +1,7 @@
 """Prometheus metrics of the serving component."""
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -12,8 +13,8 @@ _BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05
 class Metrics:
     """All metrics, in a registry of their own: two servers in one process do not collide."""
 
-    def __init__(self) -> None:
-        """Create the metrics at zero."""
+    def __init__(self, *, release_objective_seconds: float | None = None) -> None:
+        """Create the metrics at zero; the objective is how old what the release knows of items may be."""
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "tandem_requests", "Requests by route and status", ["route", "status"], registry=registry
@@ -45,28 +46,39 @@ class Metrics:
         self.event_lag = Gauge(
             "tandem_event_lag_seconds", "Time since events of other processes were last read", registry=registry
         )
-        self._release = _ReleaseInfo()
+        self._release = _ReleaseInfo(release_objective_seconds)
         registry.register(self._release)
 
     def follow(self, lag_seconds: Callable[[], float]) -> None:
         """Ask `lag_seconds` how far behind the events of other processes are, whenever the metrics are read."""
         self.event_lag.set_function(lag_seconds)
 
-    def went_live(self, version: str, dataset: str, digest: str) -> None:
-        """Count a swap and name the release that answers from now on."""
+    def went_live(self, version: str, dataset: str, digest: str, as_of: datetime) -> None:
+        """Count a swap and name the release that answers from now on, and the moment whose knowledge it holds."""
         self.swaps.inc()
-        self._release.labels = (version, dataset, digest[:12])
+        self._release.live = ((version, dataset, digest[:12]), as_of)
 
 
 class _ReleaseInfo(Collector):
-    """The labels of the one release that answers; the one before is gone with the swap, not left at 0."""
+    """Labels and moment of the one release that answers; the one before is gone with the swap, not left at 0."""
 
-    labels: tuple[str, ...] | None = None
+    live: tuple[tuple[str, ...], datetime] | None = None
+
+    def __init__(self, objective_seconds: float | None) -> None:
+        self._objective_seconds = objective_seconds
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
+        info = GaugeMetricFamily(
             "tandem_release_info", "1 for the release that answers", labels=["version", "dataset", "digest"]
         )
-        if self.labels is not None:
-            family.add_metric(self.labels, 1)
-        yield family
+        as_of = GaugeMetricFamily(
+            "tandem_release_as_of_timestamp_seconds", "The moment that the release's item features are as of", labels=[]
+        )
+        objective = GaugeMetricFamily("tandem_release_objective_seconds", "How long ago that may be", labels=[])
+        if self.live is not None:
+            labels, moment = self.live
+            info.add_metric(labels, 1)
+            as_of.add_metric([], moment.timestamp())
+        if self._objective_seconds is not None:
+            objective.add_metric([], self._objective_seconds)
+        yield from (info, as_of, objective)

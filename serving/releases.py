@@ -185,7 +185,8 @@ class ReleaseWatcher:
         self.live = live
         self._retry_at.clear()
         self.status = replace(self.status, refused={})
-        self._metrics.went_live(model.version, live.bundle.manifest.dataset, model.digest)
+        manifest = live.bundle.manifest
+        self._metrics.went_live(model.version, manifest.dataset, model.digest, manifest.snapshot.as_of)
         self._remember(model)
         self._source.forget_old(model)
         _logger.info("release %s answers now", model.version)

@@ -100,6 +100,7 @@ def _keep_features(
         release=bundle.model.version,
         snapshot=bundle.manifest.snapshot.model_dump(mode="json"),
         history_length=bundle.manifest.history_length,
+        expired=user.expired,
     )
     state.features.add(bundle.manifest.dataset, record)
 

@@ -25,6 +25,9 @@ class Settings(BaseModel):
     mlflow_uri: str = Field("http://127.0.0.1:5000", description="MLflow tracking server")
     feature_store_yaml: str = Field("", description="Feast yaml of the profile; empty: the embedded one below home")
     freshness_file: Path = Field(POLICIES, description="YAML: how old the features of each view may be")
+    release_objective_seconds: float | None = Field(
+        None, gt=0, description="how long ago the release's item features may be as of; none: any time"
+    )
     alias: str = Field("champion", min_length=1, description="alias of `recommender` that is served")
     poll_seconds: float = Field(2.0, gt=0, description="pause between looks at the alias")
     retry_seconds: float = Field(30.0, gt=0, description="pause before a refused release is tried again")

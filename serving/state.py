@@ -36,7 +36,7 @@ class State:
         """Build the parts; nothing is loaded and no thread of ours polls yet."""
         self._open_store = open_store
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(release_objective_seconds=settings.release_objective_seconds)
         self.freshness = Freshness(read_policies(settings.freshness_file), self.metrics)
         self.overlay = Overlay(max_users=settings.overlay_users, max_events=settings.overlay_length)
         self.events = EventLog(open_served(settings.served_log, EVENT_LOG, home=settings.home))

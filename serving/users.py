@@ -16,11 +16,20 @@ SEEN_ITEMS = "seen_items"
 _logger = logging.getLogger(__name__)
 
 
+class Features(dict[str, Any]):
+    """Feature -> value of a user as policies let it be read, and the views of which the user's row had expired."""
+
+    expired: tuple[str, ...] = ()
+
+
 class OnlineStore(Protocol):
     """The read side of the feature store."""
 
     def online_user(self, user_id: str) -> Mapping[str, Any]:
-        """Return feature -> value of a user; None or a missing key where nothing is known."""
+        """Return feature -> value of a user; None or a missing key where nothing is known.
+
+        A store that enforces how old rows may be returns `Features`.
+        """
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,7 @@ class User:
         seen: items not to show again.
         known: whether anything at all is known.
         degraded: parts that could not be asked.
+        expired: views whose features are not the user's, for their rows were too old.
     """
 
     user_id: str
@@ -40,6 +50,7 @@ class User:
     seen: tuple[str, ...] = ()
     known: bool = False
     degraded: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
 
 
 class UserReader:
@@ -88,6 +99,7 @@ class UserReader:
             seen=tuple(known.get(SEEN_ITEMS, ())),
             known=bool(known.keys() - {"user_id"}),
             degraded=degraded,
+            expired=features.expired if isinstance(features, Features) else (),
         )
         return self._after_events(user)
 

@@ -32,9 +32,9 @@ def call(parsed: argparse.Namespace) -> int:
     if parsed.json:
         print_json(report.model_dump(mode="json"))
     else:
-        rows = [(f.name, f.num_different, f"{report.share(f):.2%}") for f in report.features]
+        rows = [(f.name, f.num_different, f"{report.share(f):.2%}", f.num_expired) for f in report.features]
         title = f"{report.num_compared} requests of {report.dataset}; {report.num_waiting} newer ones wait for a drain"
-        print_table(("feature", "requests that differ", "share"), rows, title=title)
+        print_table(("feature", "requests that differ", "share", "expired"), rows, title=title)
         for feature in report.features:
             if feature.example:
                 print(f"{feature.name}: {feature.example}")

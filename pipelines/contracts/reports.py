@@ -10,6 +10,7 @@ class ParityFeature(Ref):
 
     name: str
     num_different: int
+    num_expired: int = Field(0, description="requests for which it is not compared: the row behind it had expired")
     example: str = ""
 
 
@@ -26,9 +27,14 @@ class ParityReport(Ref):
     features: tuple[ParityFeature, ...]
     uri: str = Field(description="folder with report.json and report.html")
 
+    def num_told(self, feature: ParityFeature) -> int:
+        """Return for how many requests a feature is compared."""
+        return self.num_compared - feature.num_expired
+
     def share(self, feature: ParityFeature) -> float:
-        """Return for which share of the requests a feature differs."""
-        return feature.num_different / self.num_compared if self.num_compared else 0.0
+        """Return for which share of the requests it is compared for a feature differs."""
+        told = self.num_told(feature)
+        return feature.num_different / told if told else 0.0
 
     @property
     def worst_share(self) -> float:

@@ -17,7 +17,7 @@ from pipelines.contracts import EVENTS, ITEMS, USER_ID, USERS, ParityFeature, Sn
 from pipelines.data.lake import Lake
 from pipelines.features import on_demand
 from pipelines.features.compute import connect, raw_table
-from pipelines.features.schemas import TIMESTAMP, USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_TASTE
+from pipelines.features.schemas import TIMESTAMP, USER_ACTIVITY, USER_HISTORY, USER_PROFILE, USER_TASTE, USER_WINDOW
 from pipelines.features.transforms import RawTables, feature_tables
 from pipelines.stores.served import Record
 
@@ -26,6 +26,15 @@ USER_FEATURES = {name: kind for view in VIEWS for name, kind in view.features.it
 CONTEXT = {"hour": pa.int64(), "weekday": pa.int64(), "days_since_last_event": pa.float32()}
 HISTORY = "recent_items"
 OF_EVENTS = {*USER_ACTIVITY.features, *USER_HISTORY.features, "days_since_last_event"}
+# With the row of a view expired, which features are not those of the user: its own, and those that serving carries
+# forward over new events from it. Up to when taste was known can only be told from the windows.
+EXPIRE_WITH = {
+    USER_ACTIVITY.name: OF_EVENTS,
+    USER_HISTORY.name: set(USER_HISTORY.features),
+    USER_TASTE.name: set(USER_TASTE.features),
+    USER_PROFILE.name: set(USER_PROFILE.features),
+    USER_WINDOW.name: OF_EVENTS | set(USER_TASTE.features),
+}
 DAY = 86_400_000_000
 _MOMENTS = ("read_at", "request_timestamp", "stored_until")
 
@@ -45,7 +54,8 @@ def compare(
     A value is right that was right at the request's moment, or at any moment up to `lag_seconds` before: a newer event
     may not have reached the process yet. With more than one such event, features of events are not compared. Taste,
     which is known a day at a time and only materialized, may also be that of the last event that the stored features
-    held, with or without that event's day.
+    held, with or without that event's day. Features of a request whose rows had expired when serving read them are
+    what a policy says and not compared; each says for how many.
 
     Args:
         records: logged requests.
@@ -60,6 +70,7 @@ def compare(
         return (), 0
     connection = connect(features, scratch)
     connection.register("used", _used(records))
+    connection.register("expired", _expired(records))
     until = max(datetime.fromisoformat(record["read_at"]) for record in records) + timedelta(microseconds=1)
     _compute(connection, lake, versions, until, features, delay_seconds)
     _candidates(connection, round(config.lag_seconds * 1_000_000))
@@ -80,6 +91,18 @@ def _used(records: Sequence[Record]) -> pa.Table:
         values = [record["features"].get(name) for record in records]
         columns[name] = _moments(values) if pa.types.is_timestamp(kind) else pa.array(values, kind)
     return pa.table(columns)
+
+
+def _expired(records: Sequence[Record]) -> pa.Table:
+    """Which features are not compared for which request; records of before policies were logged name no views."""
+    pairs = {
+        (row, name)
+        for row, record in enumerate(records)
+        for view in record.get("expired", ())
+        for name in EXPIRE_WITH.get(view, ())
+    }
+    rows, names = zip(*sorted(pairs), strict=True) if pairs else ((), ())
+    return pa.table({"row": pa.array(rows, pa.int64()), "name": pa.array(names, pa.string())})
 
 
 def _moments(texts: list[str | None]) -> pa.Array:
@@ -161,9 +184,10 @@ def _feature(connection: Any, name: str, records: Sequence[Record]) -> ParityFea
     rows = connection.execute(f"""
         SELECT row, any_value({used})::VARCHAR, arg_max(({offline})::VARCHAR, offline.moment)
         FROM used JOIN offline USING (row)
-        WHERE {stored} AND {told} GROUP BY row
+        WHERE {stored} AND {told} AND row NOT IN (SELECT row FROM expired WHERE name = '{name}') GROUP BY row
         HAVING NOT bool_or({used} IS NOT DISTINCT FROM {offline}) ORDER BY row
     """).fetchall()
+    ((num_expired,),) = connection.execute("SELECT count(*) FROM expired WHERE name = ?", [name]).fetchall()
     example = ""
     if rows:
         row, used, expected = rows[0]
@@ -172,4 +196,4 @@ def _feature(connection: Any, name: str, records: Sequence[Record]) -> ParityFea
             f"request {record['request_id']} of user {record['user_id']} at {record['read_at']}: "
             f"used {used}, offline {expected}"
         )
-    return ParityFeature(name=name, num_different=len(rows), example=example)
+    return ParityFeature(name=name, num_different=len(rows), num_expired=num_expired, example=example)

@@ -26,6 +26,7 @@ from pipelines.features.schemas import (
     USER_TASTE,
 )
 from pipelines.features.transforms import RawTables, feature_tables
+from pipelines.stores.declared import declared_ttls
 from pipelines.stores.served import Record
 
 VIEWS = (ITEM_POPULARITY, ITEM_QUALITY, ITEM_CONTENT)
@@ -91,17 +92,19 @@ def _taste(used: Record) -> Record:
 
 
 def _compute(connection: Any, lake: Lake, snapshot: Snapshot, features: FeatureConfig, delay_seconds: float) -> None:
-    """Create a table `at_<view>` for each view: of each item the row that held at the snapshot."""
+    """Create a table `at_<view>` for each view: of each item the row that held at the snapshot, if still valid."""
+    ttls = declared_ttls()
     raw = {name: raw_table(connection, lake, snapshot, name) for name in (EVENTS, ITEMS, USERS)}
     expressions = feature_tables(RawTables(**raw), config=features, as_of=snapshot.as_of, delay_seconds=delay_seconds)
     for view in VIEWS:
+        oldest = f"TIMESTAMPTZ '{snapshot.as_of - ttls[view.name]}'" if view.name in ttls else "'-infinity'"
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE at_{view.name} AS
-            SELECT now.* FROM ({ibis.to_sql(expressions[view.name], dialect="duckdb")}) AS now
+            FROM (SELECT now.* FROM ({ibis.to_sql(expressions[view.name], dialect="duckdb")}) AS now
             SEMI JOIN used USING ({ITEM_ID})
             QUALIFY row_number() OVER (
                 PARTITION BY {ITEM_ID} ORDER BY {EVENT_TIMESTAMP} DESC, {CREATED_TIMESTAMP} DESC
-            ) = 1
+            ) = 1) WHERE {EVENT_TIMESTAMP} >= {oldest}
         """)
 
 

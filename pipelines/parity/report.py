@@ -19,11 +19,11 @@ def write_page(file: Path, report: ParityReport) -> None:
         file: HTML file to write.
         report: what was compared and found.
     """
-    head = "".join(f"<th>{name}</th>" for name in ("feature", "requests that differ", "share", "example"))
+    head = "".join(f"<th>{name}</th>" for name in ("feature", "requests that differ", "share", "expired", "example"))
     ordered = sorted(report.features, key=lambda feature: -feature.num_different)
     rows = "".join(
         f"<tr><td>{escape(feature.name)}</td><td>{feature.num_different:,}</td>"
-        f"<td>{report.share(feature):.2%}</td><td>{escape(feature.example)}</td></tr>"
+        f"<td>{report.share(feature):.2%}</td><td>{feature.num_expired:,}</td><td>{escape(feature.example)}</td></tr>"
         for feature in ordered
     )
     file.write_text(
@@ -32,5 +32,8 @@ def write_page(file: Path, report: ParityReport) -> None:
         f"<p>{report.num_compared:,} requests compared, each as of its own moment.</p>"
         f'<p class="note">{report.num_waiting:,} newer ones wait until their events are in the lake.</p>'
         f'<p class="note">{report.num_ambiguous:,} had several events within the lag, so features of events are not '
-        f"compared for them.</p><table><tr>{head}</tr>{rows}</table></html>"
+        "compared for them.</p>"
+        '<p class="note">Expired: the rows were too old when serving read them, so the policy of the view decided what '
+        "was used, and the feature is not compared for these requests.</p>"
+        f"<table><tr>{head}</tr>{rows}</table></html>"
     )

@@ -91,13 +91,18 @@ def require_parity(report: ParityReport, config: ParityConfig) -> ParityReport:
     Raises:
         ParityError: a feature differs for too large a share of requests; the message names it with an example.
     """
-    if report.num_compared < config.min_requests or report.worst_share <= config.max_mismatch_share:
+    wrong = [
+        feature
+        for feature in report.features
+        if report.num_told(feature) >= config.min_requests and report.share(feature) > config.max_mismatch_share
+    ]
+    if not wrong:
         return report
-    worst = max(report.features, key=lambda feature: feature.num_different)
+    worst = max(wrong, key=report.share)
     others = sum(feature.num_different > 0 for feature in report.features) - 1
     more = f", and {others} more features differ" if others else ""
     raise ParityError(
-        f"{worst.name} of serving differs from offline for {worst.num_different} of {report.num_compared} requests "
-        f"({report.worst_share:.1%}; expected at most {config.max_mismatch_share:.1%}){more}; for example "
+        f"{worst.name} of serving differs from offline for {worst.num_different} of {report.num_told(worst)} requests "
+        f"({report.share(worst):.1%}; expected at most {config.max_mismatch_share:.1%}){more}; for example "
         f"{worst.example}. Open {report.uri}/{PAGE} and see docs/operations.md, Features served differ"
     )

@@ -15,7 +15,8 @@ from pipelines.data.ledger import training_sets
 from pipelines.features.labels import SPLITS
 from pipelines.stores.artifacts import content_key
 from pipelines.stores.base import ArtifactStore, ModelRegistry
-from pipelines.stores.freshness import read_policies
+from pipelines.stores.declared import declared_ttls
+from pipelines.stores.freshness import enforced, read_policies
 from pipelines.stores.revision import code_digest
 
 RESULT, PAGE = "catalogue.json", "report.html"
@@ -47,7 +48,7 @@ def feature_catalogue(
         LakeError: a version of a feature table is gone.
         RegistryError: the registry cannot be read.
     """
-    declared, policies = definitions(), read_policies()
+    declared, policies = definitions(), enforced(read_policies(), declared_ttls())
     known = readers(registry, dataset=features.snapshot.dataset)
     labels = _newest_labels(lake)
     key = content_key(

@@ -1,4 +1,6 @@
-"""What `feature_repo` declares, as plain names and types: which service has which features."""
+"""What `feature_repo` declares: which service has which features of which type, and how long rows are valid."""
+
+from datetime import timedelta
 
 from typing import TYPE_CHECKING
 
@@ -64,3 +66,12 @@ def arrow_type(dtype: object) -> str:
 def plain(kind: pa.DataType) -> str:
     """Return a type as text, the same whatever a list's element is called."""
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
+
+
+def declared_ttls() -> dict[str, timedelta]:
+    """Return how long rows are valid, of the feature views that declare it."""
+    from feast import FeatureView
+
+    from feature_repo.repository import declarations
+
+    return {view.name: view.ttl for view in declarations() if isinstance(view, FeatureView) and view.ttl}

@@ -244,6 +244,15 @@ class FeatureStore:
             online, config, views = self._serving
             return {view.name: audited_at(online, config, view) for view, _ in views}
 
+    def ttls(self) -> dict[str, timedelta]:
+        """Return for each view of the serving service that declares one how long a row is valid.
+
+        Raises:
+            FeatureStoreError: the registry cannot be read.
+        """
+        with _explained("could not read the feature views", "check the registry's address and run the step again"):
+            return {view.name: view.ttl for view, _ in self._serving[2] if view.ttl}
+
     def user_views(self) -> tuple[Any, Any, list[Any]]:
         """Return online store, configuration, and every view that the registry has of a user alone."""
         with _explained("could not list the feature views", "check the registry's address and run the step again"):

@@ -1,11 +1,12 @@
 """How old features may be where they are read for serving, and by when a view has to be brought up to date.
 
-Feast's regular online read returns a value however old it is. The policy of each view is in
-`feature_repo/freshness.yaml`.
+Feast's regular online read returns a value however old it is, also of a view that declares a `ttl`. The policy of
+each view is in `feature_repo/freshness.yaml`; a declared `ttl` is enforced with it.
 """
 
+import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pipelines.config import REPOSITORY
 from pipelines.errors import ConfigError, FeatureStoreError
 
+_logger = logging.getLogger(__name__)
 POLICIES = REPOSITORY / "feature_repo" / "freshness.yaml"
 
 
@@ -54,6 +56,31 @@ def read_policies(file: Path | None = None) -> dict[str, ViewFreshness]:
         raise ConfigError(
             f"freshness policies {path} are not legal: {error}. See pipelines/stores/freshness.py"
         ) from error
+
+
+def enforced(policies: Mapping[str, ViewFreshness], ttls: Mapping[str, timedelta]) -> dict[str, ViewFreshness]:
+    """Return the policies of views whose rows also expire after what Feast declares: the shorter time counts.
+
+    A `ttl_seconds` unlike what is declared is logged: models are trained with what joins give, by the declared one.
+
+    Args:
+        policies: view -> policy.
+        ttls: view -> its declared `ttl`; a view left out has none.
+    """
+    found = dict(policies)
+    for view, policy in policies.items():
+        declared = ttls[view].total_seconds() if view in ttls else None
+        if policy.ttl_seconds is not None and policy.ttl_seconds != declared:
+            _logger.warning(
+                "%r: ttl_seconds is %s s and the view's ttl %s; serving goes by the shorter one, joins by the view's. "
+                "Expected them to be equal: see docs/features.md, How long values are valid",
+                view, f"{policy.ttl_seconds:,.0f}", "none" if declared is None else f"{declared:,.0f} s",
+            )  # fmt: skip
+    for view, ttl in ttls.items():
+        policy = policies.get(view, ViewFreshness())
+        seconds = min(ttl.total_seconds(), policy.ttl_seconds or ttl.total_seconds())
+        found[view] = policy.model_copy(update={"ttl_seconds": seconds})
+    return found
 
 
 def readable(

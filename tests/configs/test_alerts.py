@@ -41,9 +41,11 @@ def evaluate(folder: Path, series: Series, expected: list[dict[str, Any]]) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def fires(alert: str, minute: int, *labels: dict[str, str], summary: str = "") -> dict[str, Any]:
+def fires(
+    alert: str, minute: int, *labels: dict[str, str], summary: str = "", see: str = "a-feature-view-is-stale"
+) -> dict[str, Any]:
     """What must fire at a minute: one alert for each set of labels."""
-    runbook = "docs/operations.md#a-feature-view-is-stale"
+    runbook = f"docs/operations.md#{see}"
     return {
         "eval_time": f"{minute}m",
         "alertname": alert,
@@ -67,6 +69,7 @@ def view(name: str, value: str = "", instance: str = "a:8000") -> Series:
 
 
 STALE, EXPIRED = "TandemFeatureViewStale", "TandemFeaturesExpired"
+UNKNOWN, OLD = "TandemFeatureViewUnknown", "TandemReleaseStale"
 
 
 def test_the_rules_are_legal() -> None:
@@ -105,6 +108,30 @@ def test_each_serving_process_is_compared_with_its_own_objective(tmp_path: Path)
 def test_a_view_without_objective_never_raises_one(tmp_path: Path) -> None:
     series = {name: value for name, value in view("user_seen", f"0x{3 * HOUR}").items() if "objective" not in name}
     evaluate(tmp_path, series, [fires(STALE, 3 * HOUR)])
+
+
+def test_a_store_that_cannot_be_read_raises_an_alert_and_not_silence(tmp_path: Path) -> None:
+    """The store is down from minute 30 to minute 60; another process reads it all the time."""
+    down, reads = "a:8000", "b:8000"
+    series = view("user_taste", f"0x30 _x30 {HOUR * 60}x{HOUR}", down) | view("user_taste", f"0+60x{3 * HOUR}", reads)
+    unknown = {"view": "user_taste", "instance": down}
+    summary = "When feature view user_taste was last brought up to date cannot be read"
+    # Prometheus takes a series that ended without a word for alive for five minutes more.
+    moments = [fires(UNKNOWN, 30), fires(UNKNOWN, 40), fires(UNKNOWN, 50, unknown, summary=summary), fires(UNKNOWN, 62)]
+    evaluate(tmp_path, series, moments)
+
+
+def test_a_view_that_was_read_never_counts_as_unknown_however_stale(tmp_path: Path) -> None:
+    evaluate(tmp_path, view("user_taste", f"0x{3 * HOUR}"), [fires(UNKNOWN, 3 * HOUR)])
+
+
+def test_a_release_that_knows_items_as_of_long_ago_raises_an_alert_where_that_has_an_objective(tmp_path: Path) -> None:
+    as_of, objective = "tandem_release_as_of_timestamp_seconds", "tandem_release_objective_seconds"
+    series = {f'{as_of}{{instance="{name}"}}': f"0x{2 * HOUR} {2 * HOUR * 60}x{HOUR}" for name in ("a:1", "history:1")}
+    series[f'{objective}{{instance="a:1"}}'] = f"{HOUR * 60}x{3 * HOUR}"
+    summary, see = "The release's item features are as of 1h 12m 0s ago", "a-release-is-stale"
+    fired = fires(OLD, HOUR + 12, {"instance": "a:1"}, summary=summary, see=see)
+    evaluate(tmp_path, series, [fires(OLD, HOUR + 10), fired, fires(OLD, 2 * HOUR + 2)])
 
 
 def test_rows_that_are_read_although_expired_raise_an_alert(tmp_path: Path) -> None:

@@ -98,6 +98,16 @@ def test_null_reads_an_expired_row_as_unknown_and_leaves_other_views_alone(
     assert case.reader().read(USER).degraded == ()
 
 
+def test_what_feast_declares_expires_online_as_in_joins(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store.ttls() == {}, "the default views are valid until their next row"
+    (view,) = [view for view, _ in store._serving[2] if view.name == "user_activity"]
+    monkeypatch.setattr(view, "ttl", timedelta(hours=1))
+    assert opened(store, HOUR).fresh.online_user(USER)["user_num_events"] > 0
+    read = opened(store, HOUR + 1).fresh.online_user(USER)
+    assert {name: read[name] for name in ACTIVITY} == dict.fromkeys(ACTIVITY)
+    assert read.expired == ("user_activity",)
+
+
 def test_default_reads_the_values_declared(store: FeatureStore) -> None:
     policy = {"ttl_seconds": HOUR, "when_expired": "default", "defaults": {"user_num_events": 3}}
     read = opened(store, HOUR + 1, user_activity=policy).fresh.online_user(USER)

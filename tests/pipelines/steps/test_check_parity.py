@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +20,13 @@ from pipelines.features.compute import connect, raw_table, run
 from pipelines.features.transforms import RawTables, feature_tables
 from pipelines.parity.items import ITEM_FEATURES
 from pipelines.steps.check_parity import check_parity, require_parity
+from pipelines.stores.feature_store import FeatureStore
+from pipelines.stores.freshness import ViewFreshness as Policy
 from pipelines.stores.served import stamp_nothing
 from pipelines.stores.served_files import ServedFiles
 from serving.feature_log import feature_record
+from serving.freshness import Freshness
+from serving.metrics import Metrics
 from serving.overlay import Overlay, recent_event
 from serving.recent import stored_until
 from serving.recommender import Query, Recommender, query_features
@@ -33,6 +37,7 @@ DELAY = 3_600.0
 LAST = AS_OF + timedelta(days=3)
 CONFIG = ParityConfig(min_requests=5, max_days=30)
 USERS = [f"u{n}" for n in range(6)] + ["new"]
+NO_POLICIES: dict[str, Policy] = {}
 Skew = Callable[[dict[str, Any]], None]
 
 
@@ -58,14 +63,17 @@ class World:
         self.workspace.fill(tables | {"events": self.lake_events})
         self.stored = self._stored(AS_OF)
         self.release = self.workspace.snapshot(AS_OF)
-        items = self.workspace.declare().items_at(AS_OF, features=self.workspace.compute(self.release))
-        catalogue = SimpleNamespace(features=items, categories=items["categories"].combine_chunks())
-        self.recommender = Recommender(SimpleNamespace(catalogue=catalogue))  # type: ignore[arg-type]  # all it reads
+        self.recommender = self.released(self.workspace.declare())
         self.requests = ServedFiles(folder / "serving" / "requests", stamp=stamp_nothing, durable=False)
         self.events = ServedFiles(folder / "serving" / "events")
 
+    def released(self, store: FeatureStore) -> Recommender:
+        items = store.items_at(AS_OF, features=self.workspace.compute(self.release))
+        catalogue = SimpleNamespace(features=items, categories=items["categories"].combine_chunks())
+        return Recommender(SimpleNamespace(catalogue=catalogue))  # type: ignore[arg-type]  # all it reads
+
     def _stored(self, as_of: datetime) -> dict[str, dict[str, Any]]:
-        """What an online store holds after features as of a moment were materialized."""
+        """What an online store holds after features as of a moment were materialized: user -> view -> row."""
         connection = connect(SHORT, self.workspace.home / "spill")
         snapshot = self.workspace.snapshot(as_of)
         raw = {
@@ -76,20 +84,30 @@ class World:
         for name, table in tables.items():
             if name.startswith("user_"):
                 for row in run(connection, table.order_by("event_timestamp")).to_arrow_table().to_pylist():
-                    found[row["user_id"]] |= {k: v for k, v in row.items() if not k.endswith("_timestamp")}
+                    values = {k: v for k, v in row.items() if not k.endswith("_timestamp")}
+                    found[row["user_id"]][name] = (row["event_timestamp"], values)
         return found
 
-    def online_user(self, user_id: str) -> dict[str, Any]:
+    def online_user_views(self, user_id: str) -> dict[str, tuple[datetime | None, dict[str, Any]]]:
         return self.stored[user_id]
 
-    def answer(self, user_id: str, at: datetime, *, blind_seconds: float = 0.0) -> dict[str, Any]:
+    def audited_at(self) -> dict[str, datetime | None]:
+        return {}
+
+    def ttls(self) -> dict[str, timedelta]:
+        return {}
+
+    def answer(
+        self, user_id: str, at: datetime, *, blind_seconds: float = 0.0, policies: Mapping[str, Policy] = NO_POLICIES
+    ) -> dict[str, Any]:
         """Log what serving would for a request, if events of the last `blind_seconds` had not reached it."""
         overlay = Overlay(max_users=99, max_events=999)
         for row in self.served:
             if row["ingested_at"] < at - timedelta(seconds=blind_seconds):  # type: ignore[operator]  # a moment
                 times = {name: str(row[name]) for name in ("event_timestamp", "ingested_at")}
                 overlay.add([recent_event(DATASET, row | times)])
-        reader = UserReader(lambda: self, overlay, dataset=DATASET, history_length=3, retry_seconds=0)
+        store = Freshness(policies, Metrics()).over(self, at.timestamp)
+        reader = UserReader(lambda: store, overlay, dataset=DATASET, history_length=3, retry_seconds=0)
         user, moment = reader.read(user_id), at + timedelta(hours=2)
         features = query_features(Query(user_id, 10), user, moment)
         return feature_record(
@@ -101,6 +119,7 @@ class World:
             release="1",
             snapshot=self.release.model_dump(mode="json"),
             history_length=3,
+            expired=user.expired,
         )
 
     def check(self, records: list[dict[str, Any]], **config: Any) -> ParityReport:
@@ -227,6 +246,20 @@ def test_items_of_each_release_are_compared_at_its_own_snapshot(world: World, cl
     assert set(different(report)) <= {*ITEM_FEATURES, "taste_match"}, "nothing of the users"
 
 
+def test_item_features_that_joins_take_for_expired_are_equal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release is built by joins, which honour the view's time to live."""
+    from feature_repo.feature_views import item_quality
+
+    monkeypatch.setattr(item_quality, "ttl", timedelta(days=39))
+    world.workspace.store.apply()
+    monkeypatch.setattr(world, "recommender", world.released(world.workspace.store))
+    records = [world.answer("u1", AS_OF + timedelta(hours=1, microseconds=n)) for n in range(10)]
+    shown = {item["item_id"]: item["item_mean_value"] for record in records for item in record["items"]}
+    assert None in shown.values(), "some have expired"
+    assert set(shown.values()) != {None}
+    assert different(world.check(records)) == {}
+
+
 def test_requests_logged_without_items_are_compared_without_them(world: World, clean: list[dict[str, Any]]) -> None:
     records = [{k: v for k, v in record.items() if k not in ("items", "snapshot")} for record in clean]
     assert len(world.check(records).features) == 12
@@ -272,3 +305,55 @@ def test_many_requests_are_sampled_and_none_is_no_failure(world: World, clean: l
     assert world.check(clean, max_requests=7).num_compared == 7
     nothing = world.check([])
     assert (nothing.num_compared, nothing.features, require_parity(nothing, CONFIG)) == (0, (), nothing)
+
+
+DAY = 86_400.0
+
+
+def _replaced(**defaults: Any) -> dict[str, Any]:
+    return {"ttl_seconds": DAY, "when_expired": "default", "defaults": defaults}
+
+
+EXPIRING = {
+    "user_activity": ({"ttl_seconds": DAY}, "user_num_events"),
+    "user_history": (_replaced(recent_items=["i9"]), "recent_items"),
+    "user_taste": ({"ttl_seconds": DAY}, "taste_categories"),
+    "user_profile": (_replaced(attributes=["x=y"]), "attributes"),
+    "user_window": ({"ttl_seconds": DAY}, "user_num_events_7d"),
+}
+
+
+def asked(world: World, **policies: Any) -> list[dict[str, Any]]:
+    """Requests of which many find rows that are a day old."""
+    rng = random.Random(3)
+    moments = [AS_OF + timedelta(seconds=rng.randint(1, 2 * 86_400)) for _ in range(60)]
+    freshness = {view: Policy(**policy) for view, policy in policies.items()}
+    return [world.answer(USERS[n % len(USERS)], at, policies=freshness) for n, at in enumerate(moments)]
+
+
+@pytest.mark.parametrize("view", EXPIRING)
+def test_what_a_policy_puts_in_place_of_expired_rows_is_no_difference(world: World, view: str) -> None:
+    policy, feature = EXPIRING[view]
+    records = asked(world, **{view: policy})
+    expired = sum(record["expired"] == [view] for record in records)
+    report = world.check(records)
+    assert different(report) == {}
+    assert {f.name: f.num_expired for f in report.features}[feature] == expired > 10
+    assert require_parity(report, CONFIG) == report
+
+    unsaid = [{k: v for k, v in record.items() if k != "expired"} for record in records]
+    assert different(world.check(unsaid))[feature] > 2, "logged before it was said which had expired"
+
+
+def test_a_skew_of_the_requests_that_are_left_is_seen_as_a_share_of_them(world: World) -> None:
+    records = asked(world, **{view: policy for view, (policy, _) in EXPIRING.items()})
+    told = [record for record in records if "user_profile" not in record["expired"]]
+    assert CONFIG.min_requests < len(told) < len(records)
+    told[0]["features"]["attributes"] = ["age=99"]
+    report = world.check(records)
+    assert different(report) == {"attributes": 1}
+    with pytest.raises(ParityError, match=f"attributes of serving differs from offline for 1 of {len(told)} requests"):
+        require_parity(report, CONFIG)
+    assert f"<td>{len(records) - len(told)}</td>" in (Path(report.uri) / "report.html").read_text()
+    enough = CONFIG.model_copy(update={"min_requests": len(told) + 1})
+    assert require_parity(report, enough) == report, "too few are left to tell"
