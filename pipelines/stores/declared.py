@@ -1,7 +1,6 @@
 """What `feature_repo` declares: which service has which features of which type, and how long rows are valid."""
 
 from datetime import timedelta
-
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
