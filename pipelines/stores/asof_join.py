@@ -25,7 +25,7 @@ KEY = "__key"
 AT = "__at"
 VALID_FROM = "__valid_from"
 NUMBERED = "__numbered"
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4_096  # a few batches of each view are held beside the budget
 
 
 @dataclass(frozen=True)

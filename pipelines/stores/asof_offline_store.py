@@ -34,8 +34,8 @@ class AsOfOfflineStoreConfig(FeastConfigBaseModel):
     Attributes:
         lake_uri: what relative paths of sources start from.
         versions: source name -> Delta version; a source that is not named is read at its newest version.
-        memory_limit: DuckDB's budget, shared by all views of a join; it spills to disk above. What is read from an
-            object store passes through Arrow's buffers, which are not in it.
+        memory_limit: DuckDB's budget, shared by all views of a join; it spills to disk above. It is no limit of the
+            process: docs/joins.md says what is not in it.
         threads: DuckDB's threads.
         temp_directory: where it spills; empty is the system's folder for temporary files.
         storage_options: passed to Delta for object stores, in which Parquet is read and written the same way.

@@ -3,20 +3,24 @@
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.config import SplitConfig
+from pipelines.config import SplitConfig, ValidationConfig
 from pipelines.contracts import TrainingSet
 from pipelines.data.ledger import find_training_set, training_sets
 from pipelines.data.schemas import LAKE_SCHEMAS
 from pipelines.errors import ConfigError, IntegrityError, LakeError
 from pipelines.features import labels
 from pipelines.steps import rebuild_training_set as step
+from pipelines.steps.append_partition import append_partition
 from pipelines.steps.compact_lake import compact_lake
+from pipelines.steps.validate_partition import validate_partition
 from pipelines.stores.artifacts import folder_files
+from tests.support import raw
 from tests.support.feature_data import AS_OF, START, Workspace, event
 from tests.support.leakage import Built
 
@@ -68,6 +72,44 @@ def test_every_byte_is_as_it_was_after_all_that_can_happen(tmp_path: Path, built
     assert folder_files(tmp_path / "again") == before
     newer = built.workspace.train(built.workspace.compute(built.workspace.snapshot(AS_OF + timedelta(days=9))))
     assert sum(newer.num_rows.values()) == 318
+
+
+def test_raw_columns_and_features_that_went_or_changed_their_type_since_change_nothing(
+    tmp_path: Path, built: Built
+) -> None:
+    """No policy of a delivery's columns changes the lake's: another writer does, with tables of other columns."""
+    lake, before = built.workspace.lake, folder_files(Path(built.training_set.uri))
+    for name, removed, retyped, kind in (
+        ("events", ["device", "session_id"], "value", pa.string()),
+        ("items", ["text", "categories"], "updated_at", pa.string()),
+        ("users", ["attributes"], "updated_at", pa.int64()),
+        ("features/user_activity", [], "event_timestamp", pa.string()),
+    ):
+        now = lake.read(name, version=lake.version(name) or 0).drop_columns(removed)
+        place = now.schema.get_field_index(retyped)
+        lake.overwrite(name, now.set_column(place, retyped, now[retyped].cast(kind)))
+        assert lake.read(name, version=lake.version(name) or 0).schema.field(retyped).type == kind
+    assert rebuilt(built, tmp_path / "again").fingerprint == built.training_set.fingerprint
+    assert folder_files(tmp_path / "again") == before
+
+
+def test_a_delivery_of_other_columns_changes_nothing(tmp_path: Path, built: Built) -> None:
+    """The policies `accept` and `coerce`: one column has another type, one is gone; the lake's stay as they are."""
+    workspace = built.workspace
+    lake, before = workspace.lake, folder_files(Path(built.training_set.uri))
+    delivery = raw.tables()
+    events = delivery["events"].drop_columns(["device"])
+    place = events.schema.get_field_index("value")
+    delivery["events"] = events.set_column(place, "value", events["value"].cast(pa.string()))
+    columns = lake.read("events", version=lake.version("events") or 0).schema
+    lenient = ValidationConfig(missing_columns="accept", max_volume_ratio=1e6, max_value_shift=1e6)
+    staged = raw.stage(tmp_path / "staged", delivery)
+    stores: Any = {"lake": lake, "artifacts": workspace.artifacts}
+    validated = validate_partition(staged, config=lenient, as_of=raw.AS_OF, **stores)
+    assert append_partition(validated, **stores).num_appended["events"] == 40
+    assert lake.read("events", version=lake.version("events") or 0).schema == columns
+    rebuilt(built, tmp_path / "again")
+    assert folder_files(tmp_path / "again") == before
 
 
 def test_a_vacuumed_version_is_refused_by_name(tmp_path: Path, built: Built) -> None:
